@@ -15,6 +15,9 @@ HEADER = """
 module Layer(p: int = 2)(x: [B, d]) -> [B, d] {
     return x + (x |> linear(p * d) as up |> tanh |> linear(d) as down)
 }
+module Scaled(p: float, k: int = 1)(x: [B, d]) -> [B, d] {
+    return x + p * (x |> linear(k * d) as up |> tanh |> linear(d) as down)
+}
 module Stack(layers: list[module])(x: [B, d]) -> [B, d] {
     for each in layers { x = each(x) }
     return x
@@ -86,6 +89,36 @@ BODIES: dict[str, tuple[str, list[str]]] = {
         ["layers.0", "layers.1", "layers.2"],
     ),
 }
+BODIES |= {
+    "of widths": (
+        "layers = [linear(w) for w in widths]\nfor layer in layers { x = tanh(layer(x)) }\nreturn x",
+        ["layers.0", "layers.1"],
+    ),
+    "of numbers and widths": (
+        "layers = [linear(w * (i + 1)) for i, w in enumerate(widths)]\nfor layer in layers { x = tanh(layer(x)) }\nreturn x",
+        ["layers.0", "layers.1"],
+    ),
+    "each made otherwise": (
+        "layers = [Scaled(0.1 * i, i + 1) for i in range(n)]\nfor j, each in enumerate(layers) { x = each(x) }\nreturn x",
+        ["layers.0", "layers.1", "layers.2"],
+    ),
+    "made otherwise, from 1 on": (
+        "layers = [Scaled(0.1 * i, i) for i in range(1, n + 1)]\nfor each in layers { x = each(x) }\nreturn x",
+        ["layers.1", "layers.2", "layers.3"],
+    ),
+    "made otherwise, backwards": (
+        "layers = [Scaled(0.1 * i) for i in range(n)]\nfor i, each in enumerate(reversed(layers)) { x = each(x) * (1.0 + i) }\nreturn x",
+        ["layers.2", "layers.1", "layers.0"],
+    ),
+    "with a name that means something else later": (
+        "rate = 0.5\nlayers = [Scaled(rate * i) for i in range(n)]\nrate = 3.0\nfor each in layers { x = each(x) * rate }\nreturn x",
+        ["layers.0", "layers.1", "layers.2"],
+    ),
+    "beside widths": (
+        "layers = [linear(8) for w in widths]\nfor each, w in zip(layers, widths) { x = each(x) * w }\nreturn x",
+        ["layers.0", "layers.1"],
+    ),
+}
 X = np.random.default_rng(0).normal(size=(2, 8)).astype(np.float32)
 
 
@@ -106,7 +139,8 @@ def test_paths(name: str) -> None:
 EXACT = {
     "by a label that mentions the variable", "added one by one", "added one by one, in a labelled loop", "in rows",
     "some of them", "handed to a module", "backwards", "some used twice", "for each of a list",
-    "called where they are made",
+    "called where they are made", "of numbers and widths", "made otherwise, from 1 on", "beside widths",
+    "made otherwise, backwards", "with a name that means something else later",
 }  # fmt: skip
 
 
@@ -115,7 +149,10 @@ EXACT = {
 def test_emitted_at_other_settings(name: str, backend: str) -> None:
     spec = dlc.loads(text(name))["M"]
     module = compiled(spec, backend)
-    for change in ({}, *({"n": n} for n in (1, 2, 6) if name not in EXACT)):
+    changes: list[dict[str, Any]] = [{}, *({"n": n} for n in (1, 2, 6) if name not in EXACT)]
+    if name == "of widths":
+        changes = [{"widths": each} for each in ([4, 5], [6], [3, 4, 5])]
+    for change in changes:
         model = spec(**change)
         weights = model.initial_weights()
         (expected,) = run(model.program, weights, {"x": X}, precision="f64").values()

@@ -28,7 +28,7 @@ from dlc.elaborate.calls import calls
 from dlc.elaborate.calls.arguments import Given
 from dlc.elaborate.names import lookup as names
 from dlc.elaborate.names.conditions import answer, truth
-from dlc.elaborate.names.origins import chosen, kept, turned
+from dlc.elaborate.names.origins import chosen, kept, outlived, turned
 from dlc.elaborate.reports.report import Report, Silent, too_large
 from dlc.elaborate.state.body import Body
 from dlc.elaborate.state.callee import flat_statics
@@ -111,6 +111,8 @@ def _comprehension(body: Body, node: ast.ListComp) -> list[Any]:
     turning, made = frozenset(target_names(node.target)), list[dict[str, int]]()
     for k, item in enumerate(iterate(body.report, iterable, node.iterable)):
         bind_static(body, node.target, item)
+        if body.context.session.traced:
+            body.scope = outlived(body.scope, turning)
         if node.condition is None or truth(body, node.condition):
             with inside_turn(body, LoopContext(turning, turn_index(iterable, k), None)) as found:
                 result.append(evaluate(body, node.element))

@@ -13,6 +13,7 @@ from dlc.elaborate.base.values import GroupValue, Poison, Tensor, frozen
 from dlc.elaborate.bodies.expressions import bind_static, inside_turn
 from dlc.elaborate.bodies.gathering import added_by
 from dlc.elaborate.names.origins import Walk, origin, walked
+from dlc.elaborate.names.parts import said_by_turns
 from dlc.elaborate.state.body import Body, Context
 from dlc.elaborate.state.scope import LoopContext
 from dlc.ir.needed import reads
@@ -106,7 +107,8 @@ def one_turn(body: Body, loop: Loop, item: Any, index: int) -> Turn:
     before = {name: value for name, value in body.scope.names.items() if name not in loop.names}
     place = _place(body, node, walk, index)
     try:
-        with inside_turn(body, LoopContext(loop.names, index, node.label, place=place)) as unnamed:
+        context = LoopContext(loop.names, index, node.label, place=place)
+        with said_by_turns(body, walk), inside_turn(body, context) as unnamed:
             body.run(node.body)
     finally:
         ops, emission.builder.body = emission.builder.body, saved_ops

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -242,8 +242,7 @@ def remember(body: Body, name: str, node: ast.Node | None, value: Any) -> None:
         if found is None and isinstance(value, TracedInt | TracedFloat):
             found = term(value)
         if found is None and isinstance(node, ast.ListComp):
-            made = made_for(body, node)
-            found = None if made is None else Term(PARTS, (made,))
+            found = _made_by(body, node)
         body.scope = body.scope.with_origins({name: found})
 
 
@@ -255,6 +254,12 @@ def turned(scope: Scope, name: str) -> Scope:
         if told is not None and any(each == Term("turn", (name,)) for each in told.parts())
     }
     return scope.with_origins({**stale, name: Term("turn", (name,))})
+
+
+def outlived(scope: Scope, names: Iterable[str]) -> Scope:
+    """The scope in a turn of a comprehension, whose variables are no more than their values: what it makes outlives them."""
+    values = {name: scope.names.get(name) for name in names}
+    return scope.with_origins({name: term(each) if is_plain(each) else None for name, each in values.items()})
 
 
 INDICES = ("i", "j", "k", "n", "i_", "j_", "k_", "n_")
@@ -270,6 +275,8 @@ class Walk:
     is_named: bool
     over: Term
     elements: Mapping[str, Known]
+    parts: Mapping[str, ast.ListComp]
+    """The comprehension that made what a name is bound to in every turn, where it goes over all of it in order."""
 
 
 def walk_of(body: Body, node: ast.For) -> Walk | None:
@@ -298,11 +305,14 @@ def walk_of(body: Body, node: ast.For) -> Walk | None:
     if index == "_" or len(known) < len(told):
         return None
     elements: dict[str, Known] = {}
+    parts: dict[str, ast.ListComp] = {}
     for part, each in zip(targets, known, strict=True):
         _elements(part, Term("index", (each, Term("turn", (index,)))), elements)
+        if each.op == PARTS and isinstance(part, ast.NameTarget):
+            parts[part.id] = each.args[1]
     lengths = tuple(length_of(each.args[0] if each.op == PARTS else each) for each in known)
     length = lengths[0] if len(lengths) == 1 else Term("call", ("min", *lengths))
-    return Walk(index, is_named, Term("call", ("range", length)), elements)
+    return Walk(index, is_named, Term("call", ("range", length)), elements, parts)
 
 
 def _listed(body: Body, node: ast.Expr) -> Known:
@@ -313,9 +323,9 @@ def _listed(body: Body, node: ast.Expr) -> Known:
         ):
             inner = _listed(body, of)
             return None if inner is None else backwards(inner)
-    made = made_for(body, node)
+    made = _made_by(body, node)
     if made is not None:
-        return Term(PARTS, (made,))
+        return made
     told = origin(body.context, body.scope, node)
     return told if told is not None and _is_element(told) else None
 
@@ -323,13 +333,44 @@ def _listed(body: Body, node: ast.Expr) -> Known:
 def made_for(body: Body, node: ast.Expr) -> Known:
     """What each element of a list of instances was made for: of `layers`, or of what it is bound to, `range(n)` in
     `[Layer() for i in range(n)]`."""
+    made = _made_by(body, node)
+    over: Known = None if made is None else made.args[0]
+    return over
+
+
+def _made_by(body: Body, node: ast.Expr) -> Known:
     match node:
         case ast.Name(id) if (held := body.scope.origins.get(id)) is not None and held.op == PARTS:
-            over: Term = held.args[0]
-            return over
+            found: Known = held
+            return found
         case ast.ListComp(condition=None) if origin(body.context, body.scope, node) is None:
-            return origin(body.context, body.scope, node.iterable)
+            over = origin(body.context, body.scope, node.iterable)
+            return None if over is None else Term(PARTS, (over, node))
     return None
+
+
+def elements_of(body: Body, node: ast.ListComp, index: str) -> dict[str, Known] | None:
+    """What the names of a comprehension's target stand for at the number that is called `index`; None where that can't be said."""
+    turn, found = Term("turn", (index,)), dict[str, Known]()
+    iterable, target = node.iterable, node.target
+    match iterable, target:
+        case ast.Call(ast.Name("range"), (ast.Arg(name=None),)), ast.NameTarget(id):
+            return {id: turn}
+        case ast.Call(
+            ast.Name("range"), (ast.Arg(value=start, name=None), ast.Arg(name=None))
+        ), ast.NameTarget(id):
+            first = origin(body.context, body.scope, start)
+            return None if first is None else {id: settled(Term("+", (turn, first)))}
+        case (
+            ast.Call(ast.Name("enumerate"), (ast.Arg(value=of, name=None),)),
+            ast.TupleTarget((ast.NameTarget(number), inner)),
+        ):
+            found[number], iterable, target = turn, of, inner
+    told = origin(body.context, body.scope, iterable)
+    if told is None or not _is_element(told):
+        return None
+    _elements(target, Term("index", (told, turn)), found)
+    return found
 
 
 def _elements(target: ast.Target, told: Term, found: dict[str, Known]) -> None:
