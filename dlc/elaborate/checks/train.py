@@ -33,6 +33,7 @@ from dlc.elaborate.state.body import Body, Session, static_body
 from dlc.elaborate.state.scope import Scope
 from dlc.ir.nodes import Function, Op, Program
 from dlc.passes.phases import LOSS, Stale, phases
+from dlc.passes.wide_constants import in_precision
 from dlc.passes.wide_numbers import with_wide_numbers
 from dlc.records import replace
 from dlc.syntax import ast
@@ -72,7 +73,9 @@ def build_plan(
             return None
     (state, program), (_, evaluation) = made
     assert program is not None and evaluation is not None and state.source is not None
-    if state.settings["precision"] == "f16":
+    precision = state.settings["precision"]
+    program, evaluation = in_precision(program, precision), in_precision(evaluation, precision)
+    if precision == "f16":
         program, evaluation = with_wide_numbers(program), with_wide_numbers(evaluation)
     if not (_check_patterns(state, program, report) and _check_loads(state, unit, program, report)):
         return None
