@@ -291,7 +291,7 @@ class _Needed:
 
     def _op(self, op: Op) -> None:
         whole, results = self.form.whole, [value.name for value in op.outputs]
-        if op.callee and not whole.program.functions[op.callee].library:
+        if op.callee and (whole.is_split(op.callee) or whole.has_parts(op.callee)):
             wanted = whole.wanted(op.callee)
             inputs = whole.program.functions[op.callee].inputs
             pairs = zip(inputs, filter(None, op.inputs), strict=True)
