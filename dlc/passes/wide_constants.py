@@ -63,14 +63,15 @@ EXACT = frozenset(
 """Ops that give the same whether numbers are rounded before or after them."""
 
 
-def in_precision(program: Program, precision: str) -> Program:
+def in_precision(program: Program, precision: str, *, settled: bool = True) -> Program:
     """The program as it is computed where `float` is that precision."""
-    return with_wide_constants(program) if precision in NARROW else program
+    return with_wide_constants(program, settled=settled) if precision in NARROW else program
 
 
-def with_wide_constants(program: Program) -> Program:
-    """The program with what no parameter and no input of floats has a part in computed in f32."""
-    return _Whole(program).run()
+def with_wide_constants(program: Program, *, settled: bool = True) -> Program:
+    """The program with what no parameter and no input of floats has a part in computed in f32. Results of the entry have the types
+    that they had, unless they need not be `settled`."""
+    return _Whole(program, settled).run()
 
 
 def _is_float(value: Value) -> bool:
@@ -82,6 +83,7 @@ class _Whole:
     """All functions of a program, and the forms that they get."""
 
     program: Program
+    settled: bool
     done: dict[str, Function] = field(default_factory=dict)
     forms: dict[tuple[str, frozenset[str]], _Form] = field(default_factory=dict)
     passed: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -188,6 +190,8 @@ class _Form:
     @property
     def settles(self) -> bool:
         """Whether results come out in the working precision, as callers and backends know them."""
+        if self.function.name == self.whole.program.entry:
+            return self.whole.settled
         return not self.whole.is_split(self.function.name)
 
     def passed(self) -> Iterator[tuple[str, frozenset[str]]]:

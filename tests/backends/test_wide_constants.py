@@ -130,6 +130,8 @@ def test_source_for_f32_is_right_in_16_bits(case: str) -> None:
     )
     found = [each.float() for each in (found if isinstance(found, tuple) else (found,))]
     assert off(dict(zip(wanted, found, strict=True)), wanted) < MOST["bf16"]
-    traced = module(emitted(model, "jax")).apply({}, **{name: jnp.asarray(each) for name, each in narrow.items()})
+    traced = module(emitted(model, "jax")).apply(
+        {}, **{name: jnp.asarray(each) for name, each in narrow.items()}
+    )
     traced = [each.astype(np.float32) for each in (traced if isinstance(traced, tuple) else (traced,))]
     assert off(dict(zip(wanted, traced, strict=True)), wanted) < MOST["bf16"]

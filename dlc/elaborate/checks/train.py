@@ -74,7 +74,7 @@ def build_plan(
     (state, program), (_, evaluation) = made
     assert program is not None and evaluation is not None and state.source is not None
     precision = state.settings["precision"]
-    program, evaluation = in_precision(program, precision), in_precision(evaluation, precision)
+    program, evaluation = (in_precision(each, precision, settled=False) for each in (program, evaluation))
     if precision == "f16":
         program, evaluation = with_wide_numbers(program), with_wide_numbers(evaluation)
     if not (_check_patterns(state, program, report) and _check_loads(state, unit, program, report)):
