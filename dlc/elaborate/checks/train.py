@@ -12,7 +12,7 @@ from dlc.autodiff.reached import with_gradient
 from dlc.diagnostics import NO_SPAN, Diagnostic, Span, SpecError, did_you_mean, meaning
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.depth import deep
-from dlc.elaborate.base.name_patterns import matches, near
+from dlc.elaborate.base.name_patterns import below, matches, near
 from dlc.elaborate.base.project import Project
 from dlc.elaborate.base.sources import REST
 from dlc.elaborate.base.units import Definition, Unit
@@ -345,7 +345,7 @@ def _check_patterns(state: State, program: Program, report: Callable[[Diagnostic
             continue
         shown = kind if of is None else f"{kind}.{of}"
         own = [name for owner, name in sorted(locals) if owner == kind]
-        help = f"it has {', '.join(own)}" if own else _kind_help(kind, program)
+        help = f"it has {', '.join(own)}" if own else below(shown, paths) or _kind_help(kind, program)
         report(problems.NO_MATCH.at(_span_of(state, kind, of) or span, pattern=f"`{shown}`", help=help))
         good = False
     return good
