@@ -148,5 +148,5 @@ def test_results_of_names_that_differ_in_case_alone() -> None:
         return y, kl, kl + 1.0
     }
     """
-    report = dlc.loads(text)["vae"].verify(backends=["torch"])
+    report = dlc.verify(dlc.loads(text)["vae"], backends=["torch"])
     assert report.agree, str(report)
