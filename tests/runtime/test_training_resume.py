@@ -121,7 +121,7 @@ def test_a_torn_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_damaged_line_of_the_log_is_dropped(tmp_path: Path) -> None:
-    text = block(settings="steps = 3, log = 1")
+    text = block(settings="steps = 3")
     dlc.train(loaded(text), backend="torch", out=tmp_path)
     log = tmp_path / "metrics.jsonl"
     first, second, third = log.read_bytes().splitlines(keepends=True)
