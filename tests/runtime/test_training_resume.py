@@ -124,11 +124,11 @@ def test_a_damaged_line_of_the_log_is_dropped(tmp_path: Path) -> None:
     text = block(settings="steps = 3")
     dlc.train(loaded(text), backend="torch", out=tmp_path)
     log = tmp_path / "metrics.jsonl"
-    first, second, third = log.read_bytes().splitlines(keepends=True)
-    log.write_bytes(first + b"\xff\xfe" + second[2:] + third)
+    first, second, *others = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join([first, b"\xff\xfe", second[2:], *others]))
     dlc.train(loaded(text).with_settings(steps=4), backend="torch", out=tmp_path, resume=True)
     lines = log.read_bytes().splitlines(keepends=True)
-    assert lines[:2] == [first, third] and len(lines) == 3
+    assert lines[: 1 + len(others)] == [first, *others] and len(lines) > 1 + len(others)
 
 
 @pytest.mark.parametrize("content", [b"", None], ids=["shorter", "other rows"])
