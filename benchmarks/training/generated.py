@@ -126,7 +126,7 @@ def ordered(bench: Digits) -> str:
     generator = dlc.load(bench.folder / "generative/gan.dl")["Generator"](noise=74, hidden=400)
     digits = np.repeat(np.arange(10), 100)
     z = np.random.default_rng(0).uniform(-(3**0.5), 3**0.5, (1000, 64)).astype(np.float32)
-    told = np.concatenate([z, np.eye(10, dtype=np.float32)[digits]], axis=1)
+    told = np.concatenate([z, 5.0 * np.eye(10, dtype=np.float32)[digits]], axis=1)
     pictures = generator.compile(bench.backend, weights=result.weights["smooth"])(z=told)["image"]
     pictures = pictures.reshape(-1, 1, 28, 28)
     found = float(np.mean(bench.seen(pictures).argmax(axis=-1) == digits))
