@@ -457,7 +457,8 @@ def _check_optimizers(plan: TrainPlan, item: ast.Train, report: Callable[[Diagno
         if not trained and any(plan.is_chosen(each, step) for each in plan.program.parameters):
             of = f"of the step `{step.name}` " if step.name else ""
             message = f"the loss {of}depends on nothing that {'it' if step.name else 'the block'} updates"
-            found.append(problems.STEP.at(span, message=message))
+            help = "comparisons, `argmax`, `round`, casts to integers and `stop_gradient` hand no gradient on"
+            found.append(problems.STEP.at(step.span if step.span.line else span, message=message, help=help))
         elif not trained:
             found.append(problems.INCOMPLETE.at(span, name=name, what="parameter that is trained"))
         for parameter in trained:
