@@ -446,6 +446,9 @@ def _rules(state: State) -> Iterator[OptimizerRule]:
         yield from step.rules
 
 
+NO_GRADIENT = "comparisons, `argmax`, `round`, casts to integers and `stop_gradient` hand no gradient on"
+
+
 def _check_optimizers(plan: TrainPlan, item: ast.Train, report: Callable[[Diagnostic], None]) -> bool:
     """Something must be trained in each step, and what is trained needs an optimizer that fits it."""
     found: list[Diagnostic] = []
@@ -457,7 +460,7 @@ def _check_optimizers(plan: TrainPlan, item: ast.Train, report: Callable[[Diagno
         if not trained and any(plan.is_chosen(each, step) for each in plan.program.parameters):
             of = f"of the step `{step.name}` " if step.name else ""
             message = f"the loss {of}depends on nothing that {'it' if step.name else 'the block'} updates"
-            help = "comparisons, `argmax`, `round`, casts to integers and `stop_gradient` hand no gradient on"
+            help = "" if plan.reached[step.name] else NO_GRADIENT
             found.append(problems.STEP.at(step.span if step.span.line else span, message=message, help=help))
         elif not trained:
             found.append(problems.INCOMPLETE.at(span, name=name, what="parameter that is trained"))
