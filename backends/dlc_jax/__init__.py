@@ -30,6 +30,7 @@ class JaxBackend(Backend):
     devices = ("cpu", "cuda", "gpu", "tpu")
     precisions = ("f32", "bf16", "f16", "f64")
     parametric = True
+    any_precision = True
     prepares = True
     script_optimizers = frozenset({"sgd", "adam", "adamw", "lion"})
     scales_losses = True

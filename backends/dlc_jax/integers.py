@@ -3,7 +3,7 @@ may leave them, and calls with values that do, run with x64."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,24 @@ CLOSING = {"minimum": "above", "maximum": "below"}
 
 def needs_x64(program: Program) -> bool:
     """Whether a program computes in f64, or integers that may be beyond 32 bits, whatever its inputs are."""
-    computed = [each for each in program.functions.values() if each.kind != "init"]
-    return any(_is_wide(each) or _leaves(each) for each in computed)
+    return any(_is_wide(each) or _leaving(each) is not None for each in _computed(program))
+
+
+def why_x64(program: Program) -> str:
+    """What of a program takes numbers of 64 bits, and where the spec says it."""
+    for function in _computed(program):
+        op = next(
+            (op for op in walk(function.body) if any(out.type.dtype == "f64" for out in op.outputs)), None
+        )
+        what = "f64" if op is not None else "integers that nothing bounds, as `cast(x, i32)` would"
+        op = op or _leaving(function)
+        if op is not None and op.span.line:
+            return f"numbers of 64 bits (`{op.op}` in line {op.span.line} gives {what})"
+    return "numbers of 64 bits"
+
+
+def _computed(program: Program) -> Iterator[Function]:
+    return (each for each in program.functions.values() if each.kind != "init")
 
 
 def _is_wide(function: Function) -> bool:
@@ -40,20 +56,21 @@ def _large(value: Any) -> bool:
     return bool(array.size) and max(abs(int(array.min())), abs(int(array.max()))) >= SMALL
 
 
-def _leaves(function: Function) -> bool:
+def _leaving(function: Function) -> Op | None:
+    """The first operation whose integers may be beyond 32 bits."""
     types = function.types()
     open_ends = {value.name: _ends(value, BOTH) for value in function.inputs}
     for op in walk(function.body):
         if any(_constants(op.attr(name)) for name in ("value", "low", "high", "start", "stop")):
-            return True
+            return op
         broken = op.op == "cast" and types[op.inputs[0]].dtype != "bool"
         free = BOTH if broken else _free(op, open_ends)
         if free and op.op in GROWING and op.out.type.dtype == "i64":
-            return True
+            return op
         open_ends.update((out.name, _ends(out, free)) for out in op.outputs)
         if op.region:
             open_ends.update((arg.name, _ends(arg, free)) for arg in op.region.args)
-    return False
+    return None
 
 
 # The ends at which a number has no bound.

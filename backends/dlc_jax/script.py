@@ -20,6 +20,7 @@ from dlc.passes.phases import AFTER
 from dlc.records import replace
 from dlc_jax import script_rules
 from dlc_jax.emit import emit
+from dlc_jax.integers import why_x64
 from dlc_jax.script_updates import Update, given, unsaid
 
 Lines = list[str]
@@ -77,7 +78,7 @@ class _Emitted:
         made = emit(_sourced(main, source), options)
         self.meta = made.meta
         if made.meta["x64"]:
-            raise unsaid("numbers of 64 bits")
+            raise unsaid(why_x64(main))
         text = str(made.files[f"{script.name}.py"])
         lines = text.splitlines()
         self.blocks: dict[str, str] = {}

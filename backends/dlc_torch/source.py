@@ -133,6 +133,8 @@ class Source:
     """The names of functions of static values."""
 
     named: list[Results] = field(default_factory=list)
+    given: set[str] = field(default_factory=set)
+    """The names of what is returned, of all classes: `vae` and `Vae` would have the same."""
     """The NamedTuples of the class that is being written."""
     lengths: Lengths = EXACT
     defaults: bool = True
@@ -382,7 +384,8 @@ class Source:
         if not made.is_class and body.draft.function.name != self.entry:
             return replace(results, name="")
         if results.name:
-            results = replace(results, name=unique(results.name, self._names()))
+            results = replace(results, name=unique(results.name, self._names() | self.given))
+            self.given.add(results.name)
             self.named.append(results)
             body.writer.results, body.writer.whole = results, body.results
         return results

@@ -260,17 +260,18 @@ class _Casting:
         return next(filter(self._works, (*(each.source for each in loop.sequences), *outside)), "")
 
     def _working(self, loop: Loop) -> Container[str]:
-        """Of what a loop carries, what has the module's precision after a turn if it has it before."""
-        found = {each.arg.name for each in loop.carried if each.arg.type.dtype == "float"}
+        """Of what a loop carries, what has the module's precision after a turn: what began with it, and what meets such a value."""
+        carried = {each.arg.name for each in loop.carried if each.arg.type.dtype == "float"}
+        found = {each.arg.name for each in loop.carried if each.first not in self.fixed} & carried
         while True:
-            fixed = {each.arg.name for each in loop.carried if each.arg.name not in found}
+            fixed = carried - found
             fixed |= {each.arg.name for each in loop.sequences if each.source in self.fixed}
             turn = _Casting(self.program, self.function, self.kept, self.fixed | fixed)
             list(turn._body(loop.body))
-            lost = {each.arg.name for each in loop.carried if each.next in turn.fixed} & found
-            if not lost:
+            met = {each.arg.name for each in loop.carried if each.next not in turn.fixed} & carried
+            if met <= found:
                 return found
-            found -= lost
+            found |= met
 
     # --- casts ----------------------------------------------------------------------------------------------
 

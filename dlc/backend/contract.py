@@ -61,6 +61,8 @@ class Backend(ABC):
     """Whether its source takes static parameters as arguments: it is given `EmitOptions.family` then."""
     joins_entries: bool = False
     """Whether it makes one class of a model and its entries, whichever is asked for: `EmitOptions.family` has all then."""
+    any_precision: bool = False
+    """Whether its source for f32 computes in whatever precision it is given parameters and inputs in: tables are said to be f32 then."""
     fuses_layers: bool = False
     """Whether weights that passes prepare are those of layers, in the place of the layers that they are prepared of; else they
     are tensors beside those."""

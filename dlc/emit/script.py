@@ -310,7 +310,10 @@ def _whole(source: Chosen, fields: Mapping[str, str]) -> str:
     if source.name in TABLES:
         path, defaults = literal(args.pop("path")), {"missing": "error", "columns": None, "delimiter": ","}
         kinds = {name: (_numpy(dtype), columns) for name, (dtype, columns) in args.pop("kinds").items()}
-        return called(f"read_{source.name}", ("args.data", path, _mapped(kinds)), args, defaults)
+        texts, tokenizer = args.pop("texts", {}), args.pop("tokenizer", "byte")
+        table = called(f"read_{source.name}", ("args.data", path, _mapped(kinds)), args, defaults)
+        file = () if tokenizer == "byte" else (f"args.data / {literal(tokenizer)}",)
+        return called("with_tokens", (table, _mapped(texts), *file), {}, {}) if texts else table
     if source.name == "images":
         path, channels = literal(args.pop("path")), literal(args.pop("channels"))
         args["scaled"] = fields.get("image") != "u8"

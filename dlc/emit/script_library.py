@@ -170,13 +170,13 @@ def fields_of(
         elif missing == "error" and not there.all():
             raise ValueError(f"row {int(there.argmin()) + 1} of the table has no `{name}`")
         filled = [[fill if each is None else each for each in column] for column in read]
-        array = np.array(filled[0] if isinstance(columns, str) else list(zip(*filled, strict=True)))
-        rows[name] = array.astype(dtype)
+        values = filled[0] if isinstance(columns, str) else list(zip(*filled, strict=True))
+        rows[name] = np.array(values, dtype)
     return {name: array[kept] for name, array in rows.items()}
 
 
 def value_of(value: Any, dtype: str, classes: tuple[str, ...] | None) -> Any:
-    """A value of a table as a number; None where it is missing."""
+    """A value of a table as a number, or a text as it is; None where it is missing."""
     if value is None or value == "" or isinstance(value, list):
         return value or None
     if classes is not None:
@@ -188,7 +188,29 @@ def value_of(value: Any, dtype: str, classes: tuple[str, ...] | None) -> Any:
         return value
     if word in ("", "NA", "N/A", "nan", "NaN", "NAN", "null", "NULL"):
         return None
+    if dtype == "object":
+        return str(value)
     return int(float(value)) if "int" in dtype else float(value)
+
+
+def with_tokens(rows: Rows, lengths: dict[str, int], tokenizer: Path | None = None) -> Rows:
+    """Texts as so many tokens each, those of a file or bytes: longer ones are cut off, shorter ones
+    filled up."""
+    filler, inner = 0, None
+    if tokenizer is not None:
+        from tokenizers import Tokenizer
+
+        inner = Tokenizer.from_file(str(tokenizer))
+        inner.no_truncation()
+        inner.no_padding()
+        known = map(inner.token_to_id, ("[PAD]", "<pad>", "<|padding|>", "<|endoftext|>"))
+        filler = next((each for each in known if each is not None), 0)
+    for name, length in lengths.items():
+        rows[name], texts = np.full((len(rows[name]), length), filler, np.int64), rows[name]
+        for row, text in zip(rows[name], texts, strict=True):
+            ids = inner.encode(text, add_special_tokens=False).ids if inner else text.encode()
+            row[: len(ids)] = list(ids[:length])
+    return rows
 
 
 def read_pictures(

@@ -189,7 +189,11 @@ class Journal:
 
     def __init__(self, out: Path, step: int = 0) -> None:
         self.path = out / JOURNAL
-        lines = self.path.read_text(encoding="utf-8").splitlines() if step and self.path.is_file() else []
+        lines = (
+            self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+            if step and self.path.is_file()
+            else []
+        )
         kept = [line for line in lines if _step(line) <= step]
         write_text(self.path, "".join(f"{line}\n" for line in kept))
 

@@ -54,15 +54,18 @@ def installed() -> tuple[str, ...]:
     return tuple(each.name for each in backends.every() if not each.absence())
 
 
-def lower(program: Program, backend: Backend, optimize: int = 1) -> Program:
+def lower(program: Program, backend: Backend, optimize: int = 1, precision: str = "f32") -> Program:
     """The program after the passes of a level, library composites that the backend does not say natively decomposed and
-    loops unrolled; from level 1 on, what all layers compute alike is computed once. Raises SpecError for loops that can't
-    be unrolled."""
+    loops unrolled; from level 1 on, what all layers compute alike is computed once; in a narrow precision with tables in f32. Raises
+    SpecError for loops that can't be unrolled."""
     from dlc.passes.lower import decompose, loops_left
     from dlc.passes.pipeline import finish
+    from dlc.passes.wide_constants import NARROW, with_wide_constants
     from dlc.spec import optimized
 
     passed = optimized(program, optimize, as_layers=backend.fuses_layers)
+    if precision in NARROW or (backend.any_precision and precision == "f32"):
+        passed = with_wide_constants(passed)
     lowered = decompose(passed, backend.is_native, backend.filled)
     # One loop of the spec may have become several, in the turns of one around it.
     left = {loop.span: loop for loop in loops_left(lowered, backend.is_native)}
@@ -151,11 +154,11 @@ def _emit(
         )
 
     parametric = read and backend.parametric and model.changed is None
-    family = _family(model, backend, optimize, training) if parametric else None
+    family = _family(model, backend, optimize, precision, training) if parametric else None
     if family is not None:
         program = family.program(training)
     else:
-        program = lower(model.training_program if training else model.program, backend, optimize)
+        program = lower(model.training_program if training else model.program, backend, optimize, precision)
     options = EmitOptions(
         name=model.identifier,
         optimize=optimize,
@@ -169,11 +172,12 @@ def _emit(
     return emitted(program, backend, options), program
 
 
-def _family(model: Model, backend: Backend, optimize: int, training: bool) -> ModelFamily:
+def _family(model: Model, backend: Backend, optimize: int, precision: str, training: bool) -> ModelFamily:
     # From level 2 on, passes make of a network what is right in one mode only: batch norm folded into convolutions.
     mode = training if optimize > 1 else None
     whole = backend.joins_entries and mode is None
-    return ModelFamily(model, partial(lower, backend=backend, optimize=optimize), mode, whole)
+    lowered = partial(lower, backend=backend, optimize=optimize, precision=precision)
+    return ModelFamily(model, lowered, mode, whole)
 
 
 def header(model: Model) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Function, Op, Program, walk
 from dlc.ir.routing import ROUTED
 from dlc.ops.arrays import numpy_dtype
+from dlc.passes.wide_constants import in_precision
 from dlc.records import dataclass, field, replace
 from dlc.runtime.interpret import DIVISOR, INSIDE, Machine, Outside, bind_dims
 from dlc.types.facts import Facts
@@ -41,7 +42,7 @@ class IndexCheck:
         precision: str = "f32",
         sources: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self.program = program
+        self.program = in_precision(program, precision)
         self.weights = weights
         self.precision = precision
         self.sources = sources

@@ -20,6 +20,7 @@ from dlc.ir.loops import INDEX_TYPE, LOOP, Loop, Stacked, positions
 from dlc.ir.nodes import Attr, Function, Op, Program
 from dlc.ir.splice import prefixed
 from dlc.ops.arrays import numpy_dtype
+from dlc.passes.wide_constants import in_precision
 from dlc.types.dim_solve import bind
 from dlc.types.dims import Dim
 from dlc.types.facts import unmet
@@ -71,6 +72,7 @@ def run(
     `weights` holds every parameter and buffer by its path. New values of buffers go into `updates`, where one
     is given, and reads after an update see it. Raises InputError, CheckFailed (with the message of the
     `require`), and KeyError for a path without a value."""
+    program = in_precision(program, precision)
     main = program.main
     machine = Machine(
         program, weights, rng or np.random.default_rng(0), precision, {} if updates is None else updates

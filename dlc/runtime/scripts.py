@@ -35,6 +35,7 @@ from dlc.runtime.training_setup import networks, starting_weights
 from dlc.runtime.turns import Planned, Turns, computed_with
 from dlc.runtime.weight_files import write_file
 from dlc.runtime.written_rules import Undone, forms
+from dlc.source import Field
 from dlc.spec import TrainBlock
 from dlc.syntax import ast
 from dlc.types.dim_solve import bind
@@ -196,16 +197,28 @@ class _Making:
             given = {"size": (size, size) if isinstance(size, int) else size, "fit": args["fit"]}
             channels = fields["image"].shape[0]
             return {"path": args["path"], "channels": channels, **given, "classes": classes.get("label")}
-        if args.pop("tokenizer", None) is not None:
-            raise self._lacks("texts of a table")
+        texts = self._texts(args, fields)
         renamed, several = about.get("columns", {}), about.get("features")
         columns = {field: renamed.get(field, field) for field in batches.names}
         if several is not None:
             columns["features"] = tuple(several) if fields["features"].shape else several[0]
-        kinds = {field: (fields[field].dtype, each) for field, each in columns.items()}
+        kinds = {
+            field: ("object" if field in texts else fields[field].dtype, each)
+            for field, each in columns.items()
+        }
         told = ("path", "missing", "columns", "delimiter")
         kept: dict[str, Any] = {key: args[key] for key in told if key in args}
-        return {**kept, "kinds": kinds, **({"classes": classes} if classes else {})}
+        written = {"texts": texts, "tokenizer": args["tokenizer"]} if texts else {}
+        return {**kept, "kinds": kinds, **written, **({"classes": classes} if classes else {})}
+
+    def _texts(self, args: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, int]:
+        """The fields that are texts of a table, with the number of their tokens."""
+        if args.get("tokenizer") is None:
+            return {}
+        if isinstance(args.get("missing"), int | float):
+            raise self._lacks("texts of a table where a number stands for those that are missing")
+        texts = {name: each for name, each in fields.items() if len(each.shape) == 1 and each.dtype == "i64"}
+        return {name: each.shape[0] for name, each in texts.items()}
 
     def _share(self, named: Named, is_rest: bool) -> Share:
         split, seed = named.args["split"], named.args.get("seed", 0)

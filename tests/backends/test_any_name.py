@@ -137,3 +137,16 @@ def test_a_header_may_say_self() -> None:
     spec = dlc.loads(text)
     assert dlc.verify(spec["Net"], backends=("torch",)).agree
     assert dlc.verify(spec["Net.other"], backends=("torch",)).agree
+
+
+def test_results_of_names_that_differ_in_case_alone() -> None:
+    """PyTorch's classes of results are `VaeOutput` for both, if nobody takes care."""
+    text = """
+    module Vae()(x: [B, 2]) -> (y: [B, 2], kl: [B]) { return x |> linear(2) as fc, sum(x, axis=1) }
+    model vae()(x: [B, 2]) -> (a: [B, 2], b: [B], c: [B]) {
+        y, kl = x |> Vae as net
+        return y, kl, kl + 1.0
+    }
+    """
+    report = dlc.verify(dlc.loads(text)["vae"], backends=["torch"])
+    assert report.agree, str(report)

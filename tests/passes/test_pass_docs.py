@@ -19,6 +19,7 @@ from dlc.passes.phases import Part, phases
 from dlc.passes.pipeline import LEVELS, LOWERED, TRAINING
 from dlc.passes.sizes import at_sizes
 from dlc.passes.totals import totals
+from dlc.passes.wide_constants import with_wide_constants
 from dlc.passes.wide_numbers import with_wide_numbers
 from passes.found import MODULES, PASSES
 
@@ -30,6 +31,7 @@ LOWERINGS: dict[str, Callable[[Program], Program]] = {
     "sizes": lambda program: at_sizes(program, {"T": 3}),
     "factors": lambda program: program.with_functions({"Net": factored(program.main, frozenset("B"))}),
     "totals": lambda program: totals(program).sums,
+    "wide_constants": with_wide_constants,
     "wide_numbers": with_wide_numbers,
     "phases": lambda program: next(each.program for each in phases(program, STEPS) if each.name == "one"),
 }

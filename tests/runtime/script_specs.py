@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 from training_specs import BOUNDED
 
 import dlc
+from dlc.runtime.data.tokens import trained
 from dlc.runtime.scripts import write_script
 from dlc.spec import TrainBlock
 
@@ -139,6 +140,27 @@ train columns {
     minimize mean(cross_entropy(net(row), label, reduction="none") * weight)
     optimizer = sgd(lr=0.1)
     settings { steps = 8, log = 1 }
+}
+
+model Words(vocab: int = 300)(species: i64[B, T]) -> [B, 3] {
+    return species |> embedding(vocab, 4) as table |> mean(axis=1) |> linear(3) as head
+}
+
+train words {
+    net = Words()
+    batch (species: i64[B, 5], age: i64[B]) from csv("flowers.csv", tokenizer="byte", split=0.8, missing="drop", batch=8)
+    evaluate from rest(batch=10)
+    minimize cross_entropy(net(species), age % 3)
+    optimizer = adam(lr=1e-2)
+    settings { steps = 6, log = 1 }
+}
+
+train pieces {
+    net = Words()
+    batch (label: i64[B, 3], weight: [B]) from json("lists.jsonl", tokenizer="pieces.json", missing="drop", batch=8)
+    minimize mean(logsumexp(net(label), axis=-1) * weight)
+    optimizer = adam(lr=1e-2)
+    settings { steps = 6, log = 1 }
 }
 
 model Pet()(image: [B, c, h, w]) -> [B, 2] {
@@ -351,7 +373,7 @@ def with_rules(folder: Path, name: str) -> TrainBlock:
     return block(folder, of)
 
 
-SOURCES = ("flowers", "lists", "columns", "pets")
+SOURCES = ("flowers", "lists", "columns", "words", "pieces", "pets")
 BLOCKS = ("digits", "characters", "streams", "stretches", "drawn", "sparing", "gan", *SOURCES)
 WRITTEN = [(name, backend) for backend in ("torch", "jax") for name in BLOCKS]
 SETTINGS = [
@@ -390,6 +412,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "input.txt").write_text("".join(letters), encoding="utf-8")
     np.savez(tmp_path / "points.npz", x=rng.normal(size=(100, 3)).astype(np.float32))
     _write_tables(tmp_path, rng)
+    (tmp_path / "pieces.json").write_text(trained([tmp_path / "input.txt"], "bpe", 280, ()), encoding="utf-8")
     _write_pictures(tmp_path / "pets", rng)
     label, mask = rng.integers(0, 5, (130, 6)), rng.random((130, 6)) < 0.4
     np.savez(

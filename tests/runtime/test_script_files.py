@@ -219,19 +219,10 @@ def test_data_that_a_script_does_not_say(old: str, new: str, what: str, folder: 
     assert not (folder / "script").exists()
 
 
-def test_texts_of_a_table_are_refused(folder: Path) -> None:
-    text = """model Words()(species: i64[B, 5]) -> [B, 2] {
-    return species |> embedding(256, 4) as table |> mean(axis=1) |> linear(2) as head
-}
-
-train words {
-    net = Words()
-    batch (species: i64[B, 5]) from csv("flowers.csv", tokenizer="byte", batch=8)
-    minimize mean(square(net(species)))
-    optimizer = adam(lr=1e-2)
-    settings { steps = 2 }
-}
-"""
-    (folder / "spec.dl").write_text(text, encoding="utf-8")
-    with pytest.raises(SpecError, match="texts of a table"):
+def test_texts_of_a_table_with_numbers_for_missing_ones_are_refused(folder: Path) -> None:
+    text = (folder / "spec.dl").read_text(encoding="utf-8")
+    old = 'tokenizer="byte", split=0.8, missing="drop"'
+    assert old in text
+    (folder / "spec.dl").write_text(text.replace(old, old.replace('"drop"', "0.0")), encoding="utf-8")
+    with pytest.raises(SpecError, match="stands for those that are missing"):
         write_script(block(folder, "words"), "torch", folder / "script")

@@ -23,6 +23,7 @@ BLOCKS: dict[tuple[str, str], dict[str, Any]] = {
     ("generative/gan", "wasserstein"): {"noise": 4, "hidden": 16, "units": 8},
     ("generative/gan", "mnist"): {"noise": 4, "hidden": 16, "units": 8, "rows": 4},
     ("generative/gan", "wasserstein_mnist"): {"noise": 4, "hidden": 16, "units": 8, "rows": 4},
+    ("generative/gan", "ordered_mnist"): {"noise": 4, "hidden": 16, "units": 8, "rows": 4},
     ("generative/dcgan", "mnist"): {"noise": 4, "width": 2, "eyes": 2, "rows": 4},
     ("generative/vae", "digits"): {"hidden": 16, "latent": 2},
     ("generative/flow_matching", "mnist"): {"d": 8, "layers": 1, "rows": 8},
@@ -84,6 +85,7 @@ DATA = {
     **dict.fromkeys(("gcn", "gat"), graph),
     **dict.fromkeys(("characters", "streams"), characters),
     **dict.fromkeys(("mnist", "wasserstein_mnist"), pictures),
+    "ordered_mnist": labelled,
     **dict.fromkeys(
         ("generative/flow_matching", "multimodal/clip_vit_b32", "multimodal/captioner"), labelled
     ),

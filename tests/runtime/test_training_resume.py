@@ -120,6 +120,17 @@ def test_a_torn_checkpoint_is_refused(tmp_path: Path) -> None:
         assert found.help.startswith("start anew in another folder")
 
 
+def test_a_damaged_line_of_the_log_is_dropped(tmp_path: Path) -> None:
+    text = block(settings="steps = 3")
+    dlc.train(loaded(text), backend="torch", out=tmp_path)
+    log = tmp_path / "metrics.jsonl"
+    first, second, *others = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join([first, b"\xff\xfe", second[2:], *others]))
+    dlc.train(loaded(text).with_settings(steps=4), backend="torch", out=tmp_path, resume=True)
+    lines = log.read_bytes().splitlines(keepends=True)
+    assert lines[: 1 + len(others)] == [first, *others] and len(lines) > 1 + len(others)
+
+
 @pytest.mark.parametrize("content", [b"", None], ids=["shorter", "other rows"])
 def test_data_that_are_written_anew(
     content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

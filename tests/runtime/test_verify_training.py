@@ -58,6 +58,32 @@ def test_bf16_is_narrow_in_the_network_alone() -> None:
     assert max(each.loss for each in report.courses) > 1e-5, "nothing was computed in bf16"
 
 
+DIFFUSION = """
+model Denoiser(d: int = 16)(x: [B, 4], t: i64[B]) -> [B, 4] {
+    angle = cast(t, float)[:, none] * exp(-log(10_000) * arange(d // 2, dtype=float) / (d // 2))
+    return concat([x, sin(angle), cos(angle)], axis=-1) |> linear(d) as up |> silu |> linear(4) as down
+}
+train t {
+    net = Denoiser()
+    batch (x: [B, 4]) from synthetic(batch=32)
+    t = randint([B], 0, 1000)
+    noise = normal([B, 4])
+    left = take(cumprod(1 - (0.0001 + 0.02 / 1000 * arange(1000, dtype=float)), axis=0), t)[:, none]
+    minimize mse(net(sqrt(left) * x + sqrt(1 - left) * noise, t), noise)
+    metric early = mean(t < 500)
+    optimizer = sgd(lr=0.1)
+    settings { steps = 4, precision = bf16 }
+}
+"""
+
+
+def test_times_and_tables_are_f32_in_bf16() -> None:
+    """In bf16 gradients of the embedded times would be a third off."""
+    report = verify_training(loaded(DIFFUSION), steps=4, backends=BACKENDS)
+    assert report.agree, report.text()
+    assert max(each.weights for each in report.courses) < 0.05, report.text()
+
+
 def test_recurrence_trains() -> None:
     text = """
     model Lines(hidden: int = 8)(image: [B, 1, H, W]) -> [B, 10] {

@@ -40,9 +40,17 @@ def match(pattern: str, name: str) -> dict[str, str] | None:
     return None if found is None else dict(zip(pieces(pattern), found, strict=True))
 
 
+def below(name: str, paths: Iterable[str]) -> str:
+    """Help with the name of a part, a network say, that stands for what lies below it."""
+    is_part = any(path.startswith(f"{name}.") for path in paths)
+    return f'what lies below it is `"{name}.**"`' if is_part else ""
+
+
 def near(pattern: str, names: Iterable[str]) -> str:
     """Help with what a pattern that matches nothing was likely meant to be, open where it is open."""
     forms = set(names)
+    if found := below(pattern, forms):
+        return found
     if "*" in pattern:
         forms |= {_NUMBER.sub(".*", name) for name in forms}
         forms |= {f"{name.rpartition('.')[0]}.*" for name in forms if "." in name}

@@ -399,6 +399,8 @@ def _static_axis(body: Body, node: ast.Expr) -> Dim:
 
 
 def _update(body: Body, node: ast.Update) -> None:
+    if isinstance(node.target, ast.Name) and body.scope.names.get(node.target.id) is POISON:
+        raise Silent  # its declaration is in error
     if not isinstance(node.target, ast.Name) or node.target.id not in body.emission.buffers:
         name = node.target.id if isinstance(node.target, ast.Name) else "this"
         body.report.fail(

@@ -52,7 +52,10 @@ def _appended(call: Call, y: Tensor, xs: list[Tensor]) -> list[Tensor]:
     if y.name not in types or unknown:
         call.fail(problems.NOT_YET, "y", what="a gradient through what stands outside of this loop")
     if y.name not in {*active(builder.body, {x.name for x in xs}), *(x.name for x in xs)}:
-        call.fail(problems.GRADIENT, "y", message="`y` does not depend on `x` in a way that has a derivative")
+        read = {each.name for op in builder.body if op.op == "param" for each in op.outputs}
+        help = "parameters are trained, not differentiated by" if any(x.name in read for x in xs) else ""
+        message = "`y` does not depend on `x` in a way that has a derivative"
+        call.fail(problems.GRADIENT, "y", message=message, help=help)
     inputs = tuple(Value(name, type) for name, type in types.items())
     function = Function("gradient", "gradient", "fn", inputs, (), tuple(builder.body))
     behind, builder.body = builder.body, []

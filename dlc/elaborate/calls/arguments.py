@@ -154,9 +154,14 @@ def _default(inner: Body, callee: str, item: ast.Field, later: list[str]) -> Any
 
 
 def match_arguments(
-    report: Report, callee: str, parameters: list[str], args: Given, span: Span
+    report: Report,
+    callee: str,
+    parameters: list[str],
+    args: Given,
+    span: Span,
+    elsewhere: Callable[[str], str] = lambda name: "",
 ) -> dict[str, tuple[Any, Span]]:
-    """Arguments by parameter name; unknown, doubled and surplus ones are errors."""
+    """Arguments by parameter name; unknown, doubled and surplus ones are errors. `elsewhere` tells where one of that name belongs."""
     if len(args.positional) > len(parameters):
         expected = f"{len(parameters)} argument" + ("" if len(parameters) == 1 else "s")
         extra = args.positional[len(parameters)][1]
@@ -170,7 +175,7 @@ def match_arguments(
             help=habits.SURPLUS.get(callee, ""),
         )
     bound = dict(zip(parameters, args.positional, strict=False))
-    _known_names(report, callee, parameters, args)
+    _known_names(report, callee, parameters, args, elsewhere)
     for name, value in args.named.items():
         if name in bound:
             note = [f"{callee}({', '.join(parameters)})"]

@@ -159,6 +159,7 @@ def _fit_dtype(
         return cast(body, ast.Node(span=span), value, wanted)
     help = (
         _swapped(callee, item, found)
+        or (_shares(callee, item) if value.type.is_float and value.type.rank > 1 else "")
         or _undeclared(body, value, wanted)
         or f"convert it: `cast({spelled(body.scope, value)}, {wanted})`"
     )
@@ -175,6 +176,13 @@ def _swapped(callee: Callee, item: ast.Field, found: str) -> str:
         and callee.definition.library
     ):
         return f"predictions come first, what they should be after them: `{callee.name}(logits, target)`"
+    return ""
+
+
+def _shares(callee: Callee, item: ast.Field) -> str:
+    """Help where classes come as a number for each of them, one-hot say."""
+    if callee.name == "cross_entropy" and callee.definition.library and str(item.name) == "target":
+        return "`target` is the number of each class; a share for each of them is for `soft_cross_entropy`"
     return ""
 
 
@@ -200,6 +208,7 @@ def _shape_error(
 ) -> None:
     expected = f"{written.dtype or ''}[{axes_text(written.axes)}]"
     notes = [described(body.context, value)]
+    help = error.help or (_shares(callee, item) if value.made_by.startswith("one_hot") else "")
     body.report.fail(
         problems.INPUT_SHAPE,
         span,
@@ -208,7 +217,7 @@ def _shape_error(
         expected=expected,
         reason=error.message,
         notes=notes,
-        help=error.help or rank_help(written, value.type.axes, binding.lookup, spelled(body.scope, value)),
+        help=help or rank_help(written, value.type.axes, binding.lookup, spelled(body.scope, value)),
     )
 
 

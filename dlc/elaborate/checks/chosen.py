@@ -21,6 +21,7 @@ from dlc.elaborate.checks.train_arguments import (
     REQUIRED_ARGUMENTS,
     SCHEDULES,
     check_arguments,
+    setting_help,
     source_names,
     source_options,
 )
@@ -55,7 +56,7 @@ def named(body: Body, node: ast.Call, options: dict[str, Any]) -> Named:
     assert isinstance(node.callee, ast.Name)
     name = node.callee.id
     given = _arguments(body, node.args, (None, "lr"))
-    bound = match_arguments(body.report, name, list(options), given, node.span)
+    bound = match_arguments(body.report, name, list(options), given, node.span, setting_help)
     args = {key: bound[key][0] if key in bound else default for key, default in options.items()}
     for key in args:
         if key not in bound and ((name, key) in REQUIRED_ARGUMENTS or args[key] is REQUIRED):

@@ -12,7 +12,7 @@ from dlc.autodiff.reached import with_gradient
 from dlc.diagnostics import NO_SPAN, Diagnostic, Span, SpecError, did_you_mean, meaning
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.depth import deep
-from dlc.elaborate.base.name_patterns import matches, near
+from dlc.elaborate.base.name_patterns import below, matches, near
 from dlc.elaborate.base.project import Project
 from dlc.elaborate.base.sources import REST
 from dlc.elaborate.base.units import Definition, Unit
@@ -33,6 +33,7 @@ from dlc.elaborate.state.body import Body, Session, static_body
 from dlc.elaborate.state.scope import Scope
 from dlc.ir.nodes import Function, Op, Program
 from dlc.passes.phases import LOSS, Stale, phases
+from dlc.passes.wide_constants import in_precision
 from dlc.passes.wide_numbers import with_wide_numbers
 from dlc.records import replace
 from dlc.syntax import ast
@@ -72,7 +73,9 @@ def build_plan(
             return None
     (state, program), (_, evaluation) = made
     assert program is not None and evaluation is not None and state.source is not None
-    if state.settings["precision"] == "f16":
+    precision = state.settings["precision"]
+    program, evaluation = (in_precision(each, precision, settled=False) for each in (program, evaluation))
+    if precision == "f16":
         program, evaluation = with_wide_numbers(program), with_wide_numbers(evaluation)
     if not (_check_patterns(state, program, report) and _check_loads(state, unit, program, report)):
         return None
@@ -342,7 +345,7 @@ def _check_patterns(state: State, program: Program, report: Callable[[Diagnostic
             continue
         shown = kind if of is None else f"{kind}.{of}"
         own = [name for owner, name in sorted(locals) if owner == kind]
-        help = f"it has {', '.join(own)}" if own else _kind_help(kind, program)
+        help = f"it has {', '.join(own)}" if own else below(shown, paths) or _kind_help(kind, program)
         report(problems.NO_MATCH.at(_span_of(state, kind, of) or span, pattern=f"`{shown}`", help=help))
         good = False
     return good
@@ -443,6 +446,9 @@ def _rules(state: State) -> Iterator[OptimizerRule]:
         yield from step.rules
 
 
+NO_GRADIENT = "comparisons, `argmax`, `round`, casts to integers and `stop_gradient` hand no gradient on"
+
+
 def _check_optimizers(plan: TrainPlan, item: ast.Train, report: Callable[[Diagnostic], None]) -> bool:
     """Something must be trained in each step, and what is trained needs an optimizer that fits it."""
     found: list[Diagnostic] = []
@@ -454,7 +460,8 @@ def _check_optimizers(plan: TrainPlan, item: ast.Train, report: Callable[[Diagno
         if not trained and any(plan.is_chosen(each, step) for each in plan.program.parameters):
             of = f"of the step `{step.name}` " if step.name else ""
             message = f"the loss {of}depends on nothing that {'it' if step.name else 'the block'} updates"
-            found.append(problems.STEP.at(span, message=message))
+            help = "" if plan.reached[step.name] else NO_GRADIENT
+            found.append(problems.STEP.at(step.span if step.span.line else span, message=message, help=help))
         elif not trained:
             found.append(problems.INCOMPLETE.at(span, name=name, what="parameter that is trained"))
         for parameter in trained:

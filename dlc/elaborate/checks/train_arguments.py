@@ -106,6 +106,11 @@ _EXPECTED = {"precision": " or ".join(PRECISIONS), "loss_scale": LOSS_SCALES}
 _KINDS: dict[type, str] = {int: "an int", float: "a float", Dtype: "a dtype", str: "a string"}
 
 
+def setting_help(name: str) -> str:
+    """Where an argument of a source, an optimizer or a schedule belongs that is a setting."""
+    return f"it is a setting: `settings {{ {name} = … }}`" if name in SETTINGS else ""
+
+
 def check_setting(report: Report, name: str, value: Any, span: Span) -> None:
     """An unknown setting, or one of the wrong kind, is an error."""
     if name not in SETTINGS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from dlc_jax.integers import needs_x64
+from dlc_jax.integers import needs_x64, why_x64
 
 import dlc
 
@@ -26,3 +26,19 @@ WIDE = {
 def test_what_is_bounded_at_both_ends_needs_no_more_than_32_bits(call: str) -> None:
     text = f"model Net()(x: [B, n]) -> y: i64[*R] {{\n    return {call}\n}}\n"
     assert needs_x64(dlc.loads(text)["Net"].program) is WIDE[call]
+
+
+def test_what_is_wide_is_named() -> None:
+    text = "model Net()(x: i64[B]) -> y: i64[B] {\n    z = x + 1\n    return z * 3\n}\n"
+    assert why_x64(dlc.loads(text)["Net"].program) == (
+        "numbers of 64 bits (`mul` in line 3 gives integers that nothing bounds, as `cast(x, i32)` would)"
+    )
+    text = text.replace("z * 3", "z * cast(cast(x, f64) * 0.5, i64)")
+    assert why_x64(dlc.loads(text)["Net"].program).startswith(
+        "numbers of 64 bits (`cast` in line 3 gives f64"
+    )
+    assert not needs_x64(
+        dlc.loads(text.split("z * ")[0].replace("x + 1", "cast(cast(x, i32) * 3, i64)") + "z\n}\n")[
+            "Net"
+        ].program
+    )
