@@ -50,5 +50,29 @@ def once(make: Callable[[*Ts], T]) -> Callable[[*Ts], T]:
     return made
 
 
+@once
+def together(*values: Any) -> tuple[Any, ...]:
+    """The values as one object, which is the same for the same ones."""
+    return values
+
+
+class Form:
+    """What makes values alike, as a key. It is compared in full with such as are other objects."""
+
+    __slots__ = ("_hash", "of")
+
+    def __init__(self, of: Any) -> None:
+        self.of = of
+        self._hash = hash(of)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, Form) and self._hash == other._hash and self.of == other.of
+        )
+
+
 def _key(value: Any) -> Hashable:
     return value if type(value) in _BY_VALUE else id(value)

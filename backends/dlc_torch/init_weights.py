@@ -23,6 +23,7 @@ from dlc.emit.tree import At, Call, Dot, Expr, Keyword, Make, Path, Word, text
 from dlc.ir.nodes import Function, Op, Param, Parameter, Program, walk
 from dlc.ir.paths import Paths
 from dlc.ir.splice import prefixed, statics_of
+from dlc.once import once
 from dlc.records import dataclass, replace
 from dlc.types.dims import sole_atom
 from dlc.types.terms import moved, names, said, untraced
@@ -32,23 +33,12 @@ from dlc_torch.standing import Beginning, standing
 
 Lines = list[str]
 ZEROS = Form("constant")
+_Found = tuple[tuple[Change, ...], list[tuple[str, str, str]]]
 
 
-_Found = tuple[list[Change], list[tuple[str, str, str]]]
-_KNOWN: list[tuple[Program, _Found]] = []
-"""The programs that were asked for last: one is asked for several times while its source is written."""
-
-
+@once
 def changed(program: Program) -> _Found:
     """The parameters that begin otherwise than their layers would have it, and (path, layer, name) of all."""
-    for known, found in _KNOWN:
-        if known is program:
-            return found
-    _KNOWN[:] = [(program, _changed(program)), *_KNOWN[:7]]
-    return _KNOWN[0][1]
-
-
-def _changed(program: Program) -> _Found:
     forms: dict[str, Form | None] = {}
     told: dict[tuple[str, tuple[int, ...]], Form] = {}
 
@@ -93,7 +83,7 @@ def _changed(program: Program) -> _Found:
         own = own or (drawn(param.init) if param.init else None)
         if not close_forms(drawn(wanted), own):
             changes.append(change(path, layer, param.name, shape, path))
-    return changes, everything
+    return tuple(changes), everything
 
 
 def _owned(program: Program) -> Iterator[tuple[str, str, Param, Form | None]]:
@@ -105,13 +95,14 @@ def _owned(program: Program) -> Iterator[tuple[str, str, Param, Form | None]]:
         for name, each in made.items()
         if isinstance(each, Call) and isinstance(each.function, Word)
     }
-    paths = Paths(program.functions)
-    for prefix, param in paths.expand(program.entry):
-        owner = program.entry if not prefix else paths.instance(program.entry, prefix) or ""
+    found: dict[str, str] = {}
+    for prefix, name in Paths(program.functions).instances(program.entry):
+        layer = found[prefix] = layers.get(name, "")
         above, _, label = prefix.rpartition(".")
-        holder = layers.get(paths.instance(program.entry, above) or "" if above else "", "")
-        zero = holder == "nn.MultiheadAttention" and (label, param.name) == ("out_proj", "bias")
-        yield prefixed(prefix, param.name), layers.get(owner, ""), param, ZEROS if zero else None
+        holder = found.get(above, "") if above else ""
+        for param in program.functions[name].params:
+            zero = holder == "nn.MultiheadAttention" and (label, param.name) == ("out_proj", "bias")
+            yield prefixed(prefix, param.name), layer, param, ZEROS if zero else None
 
 
 def said_in_model(form: Form, program: Program, chain: Sequence[Op]) -> Form:
@@ -141,15 +132,26 @@ def _way(program: Program, function: Function, path: str) -> list[tuple[Function
     """The functions that hold a parameter, from the outermost on, each with its call of the next one."""
     if any(param.name == path for param in function.params):
         return [(function, None)]
-    for child in function.children:
-        local = next((each for each in child.paths() if path.startswith(f"{each}.")), None)
-        below = local and _way(program, program.functions[child.function], path[len(local) + 1 :])
+    calls = _calls(function)
+    for dot in (i for i, letter in enumerate(path) if letter == "." and path[:i] in calls):
+        name, call = calls[path[:dot]]
+        below = _way(program, program.functions[name], path[dot + 1 :])
         if below:
-            calls = (
-                op for op in walk(function.body) if op.path == child.path and op.callee == child.function
-            )
-            return [(function, next(calls, None)), *below]
+            return [(function, call), *below]
     return None
+
+
+@once
+def _calls(function: Function) -> Mapping[str, tuple[str, Op | None]]:
+    """The function of each instance by its path, and its first call."""
+    first: dict[tuple[str, str], Op] = {}
+    for op in walk(function.body):
+        first.setdefault((op.path, op.callee), op)
+    return {
+        path: (each.function, first.get((each.path, each.function)))
+        for each in function.children
+        for path in each.paths()
+    }
 
 
 def terms_at(op: Op) -> dict[str, Any]:
@@ -171,8 +173,8 @@ class InitWeights:
     def of(family: Sequence[Program], emitted: Mapping[str, str]) -> InitWeights:
         """`family` are the model's programs, of which others may have other parts than the first; `emitted` are the names that the
         functions of the first have in the source."""
-        changes, everything = changed(family[0])
-        every = [everything]
+        first, everything = changed(family[0])
+        changes, every = [*first], [everything]
         for program in family[1:]:
             more, there = changed(program)
             known = {path for each in every for path, _, _ in each}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 
 from dlc.ir.nodes import Attr, Function, Op, Region, Value, walk
 from dlc.once import once
@@ -231,12 +231,17 @@ class Splice:
 
 
 @once
+def callees(function: Function) -> tuple[str, ...]:
+    """Names of the functions that a function calls, each once."""
+    return tuple(dict.fromkeys(op.callee for op in walk(function.body) if op.callee))
+
+
+@once
 def references(function: Function) -> tuple[str, ...]:
     """Names of the functions that a function refers to, each once: called, instances', and those of its parameters' values."""
-    called = (op.callee for op in walk(function.body))
     instances = (child.function for child in function.children)
     values = (param.init for param in function.params)
-    return tuple(dict.fromkeys(name for name in (*called, *instances, *values) if name))
+    return tuple(dict.fromkeys(name for name in (*callees(function), *instances, *values) if name))
 
 
 def reached(functions: Mapping[str, Function], roots: Iterable[str]) -> set[str]:

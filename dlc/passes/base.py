@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from dlc.ir.nodes import Attr, Function, Op, Program, walk
+from dlc.ir.splice import callees
 from dlc.once import once
 from dlc.passes.randomness import is_random
 from dlc.types.tensor import TensorType
@@ -55,12 +56,6 @@ def functions_with(program: Program, has: Callable[[Op], bool]) -> frozenset[str
 @once
 def _holds(function: Function, has: Callable[[Op], bool]) -> bool:
     return any(map(has, walk(function.body)))
-
-
-@once
-def callees(function: Function) -> tuple[str, ...]:
-    """The functions that a function calls, each once."""
-    return tuple(dict.fromkeys(op.callee for op in walk(function.body) if op.callee))
 
 
 def is_acting(op: Op) -> bool:

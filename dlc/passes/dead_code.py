@@ -24,8 +24,9 @@ from functools import partial
 
 from dlc.ir.loops import Loop
 from dlc.ir.nodes import Child, Function, Op, Program, walk
+from dlc.ir.splice import callees
 from dlc.once import once
-from dlc.passes.base import ACTING, callees, each_function, functions_with, is_acting
+from dlc.passes.base import ACTING, each_function, functions_with, is_acting
 from dlc.passes.lower import drop_orphans
 from dlc.records import dataclass, replace
 
@@ -38,7 +39,9 @@ class DeadCode:
 
     def run(self, program: Program) -> Program:
         acting = functions_with(program, is_acting)
-        cleaned = each_function(program, lambda function: _clean(function, acting.intersection(callees(function))))
+        cleaned = each_function(
+            program, lambda function: _clean(function, acting.intersection(callees(function)))
+        )
         return drop_orphans(program, cleaned)
 
 

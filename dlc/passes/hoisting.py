@@ -52,9 +52,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Function, Op, Program, Region, Value, walk
-from dlc.ir.splice import Draws, Names, Splice, dims_of, path_of, statics_of
+from dlc.ir.splice import Draws, Names, Splice, callees, dims_of, path_of, statics_of
 from dlc.once import once
-from dlc.passes.base import callees, functions_with, is_acting_or_random
+from dlc.passes.base import functions_with, is_acting_or_random
 from dlc.passes.subexpressions import exact
 from dlc.records import dataclass, field, replace
 
