@@ -21,7 +21,6 @@ from dlc.emit.layout import INDENT, layout
 from dlc.emit.names import identifier
 from dlc.emit.tree import At, Call, Dot, Expr, Keyword, Make, Path, Word, text
 from dlc.ir.nodes import Function, Op, Param, Parameter, Program, walk
-from dlc.ir.paths import Paths
 from dlc.ir.splice import prefixed, statics_of
 from dlc.once import once
 from dlc.records import dataclass, replace
@@ -47,9 +46,11 @@ def changed(program: Program) -> _Found:
             forms[init] = recognise(program.functions[init])
         return forms[init]
 
+    places = _places(program)
+
     def here(form: Form, path: str, init: str) -> Form:
         """In the turns of a loop the same calls lead to it."""
-        chain = _chain(program, path, program.functions[init].scope)
+        chain = tuple(_chain(places, path, program.functions[init].scope))
         key = (init, tuple(map(id, chain)))
         if key not in told:
             told[key] = said_in_model(form, program, chain)
@@ -67,7 +68,7 @@ def changed(program: Program) -> _Found:
         form = drawn(init)
         return Change(path, layer, leaf, shape, form and here(form, path, init), init, final[source].rule)
 
-    for path, layer, param, own in _owned(program):
+    for path, layer, param, own in _owned(program, places):
         everything.append((path, layer, param.name))
         shape = param.type.shape or ()
         at = path.rpartition(".")[0]
@@ -86,7 +87,44 @@ def changed(program: Program) -> _Found:
     return tuple(changes), everything
 
 
-def _owned(program: Program) -> Iterator[tuple[str, str, Param, Form | None]]:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """An instance: its function, the path of what holds it, and the first call of it there."""
+
+    function: Function
+    around: str = ""
+    call: Op | None = None
+
+
+def _places(program: Program) -> Mapping[str, _Place]:
+    """All instances by path, each before those in it."""
+    found: dict[str, _Place] = {}
+    stack = [("", _Place(program.main))]
+    while stack:
+        path, place = stack.pop()
+        found[path] = place
+        inside = [
+            (prefixed(path, local), _Place(program.functions[name], path, call))
+            for local, (name, call) in _calls(place.function).items()
+        ]
+        stack += reversed(inside)
+    return found
+
+
+@once
+def _calls(function: Function) -> Mapping[str, tuple[str, Op | None]]:
+    """The function of each instance by its path, and its first call."""
+    first: dict[tuple[str, str], Op] = {}
+    for op in walk(function.body):
+        first.setdefault((op.path, op.callee), op)
+    return {
+        path: (each.function, first.get((each.path, each.function)))
+        for each in function.children
+        for path in each.paths()
+    }
+
+
+def _owned(program: Program, places: Mapping[str, _Place]) -> Iterator[tuple[str, str, Param, Form | None]]:
     """(path, native layer's class or "", parameter, PyTorch's own initial value where the library has
     another)."""
     made = {name: native_layer(function) for name, function in program.functions.items()}
@@ -95,12 +133,11 @@ def _owned(program: Program) -> Iterator[tuple[str, str, Param, Form | None]]:
         for name, each in made.items()
         if isinstance(each, Call) and isinstance(each.function, Word)
     }
-    found: dict[str, str] = {}
-    for prefix, name in Paths(program.functions).instances(program.entry):
-        layer = found[prefix] = layers.get(name, "")
+    for prefix, place in places.items():
+        layer = layers.get(place.function.name, "")
         above, _, label = prefix.rpartition(".")
-        holder = found.get(above, "") if above else ""
-        for param in program.functions[name].params:
+        holder = layers.get(places[above].function.name, "") if above in places else ""
+        for param in place.function.params:
             zero = holder == "nn.MultiheadAttention" and (label, param.name) == ("out_proj", "bias")
             yield prefixed(prefix, param.name), layer, param, ZEROS if zero else None
 
@@ -119,39 +156,14 @@ def said_in_model(form: Form, program: Program, chain: Sequence[Op]) -> Form:
     return form.with_numbers(here)
 
 
-def _chain(program: Program, path: str, scope: str) -> list[Op]:
+def _chain(places: Mapping[str, _Place], path: str, scope: str) -> Iterator[Op]:
     """The calls that lead from the module `scope` at a path up to the model, innermost first."""
-    found = _way(program, program.main, path)
-    if found is None:
-        return []
-    at = max((i for i, (function, _) in enumerate(found) if function.source == scope), default=0)
-    return [op for _, op in reversed(found[:at]) if op is not None]
-
-
-def _way(program: Program, function: Function, path: str) -> list[tuple[Function, Op | None]] | None:
-    """The functions that hold a parameter, from the outermost on, each with its call of the next one."""
-    if any(param.name == path for param in function.params):
-        return [(function, None)]
-    calls = _calls(function)
-    for dot in (i for i, letter in enumerate(path) if letter == "." and path[:i] in calls):
-        name, call = calls[path[:dot]]
-        below = _way(program, program.functions[name], path[dot + 1 :])
-        if below:
-            return [(function, call), *below]
-    return None
-
-
-@once
-def _calls(function: Function) -> Mapping[str, tuple[str, Op | None]]:
-    """The function of each instance by its path, and its first call."""
-    first: dict[tuple[str, str], Op] = {}
-    for op in walk(function.body):
-        first.setdefault((op.path, op.callee), op)
-    return {
-        path: (each.function, first.get((each.path, each.function)))
-        for each in function.children
-        for path in each.paths()
-    }
+    while path not in places or (path and places[path].function.source != scope):
+        path = places[path].around if path in places else path.rpartition(".")[0]
+    while path:
+        call, path = places[path].call, places[path].around
+        if call is not None:
+            yield call
 
 
 def terms_at(op: Op) -> dict[str, Any]:
