@@ -43,8 +43,8 @@ class Family(Protocol):
     def others(
         self, fixed: frozenset[str], which: Which, beside: frozenset[str] = frozenset()
     ) -> Iterable[tuple[tuple[str, ...], Family]]:
-        """The model at other settings, with the names of the parameters that were changed; none of those that are `fixed`.
-        Numbers and lists are changed all "together" or "each" alone; "switches" are changed alone, "lengths" are those of lists."""
+        """The model at other settings, with the names of the parameters that were changed; none of those that are `fixed`,
+        or stay as they are `beside`. Numbers and lists are changed all "together" or "each" alone; "switches" are changed alone, "lengths" are those of lists."""
         ...
 
 

@@ -88,7 +88,7 @@ def settled(family: Family, write: Write[T]) -> T:
         fixed |= {name for names in changed(brief, "switches") for name in names}
         before, own = fixed, family.programs(fixed)
         while found := changed(family, "together", own):
-            alone = [names for names in found if len(names) == 1]
+            alone: list[tuple[str, ...]] = [names for names in found if len(names) == 1]
             for names in (each for each in found if len(each) > 1):  # which of them was it?
                 alone += guilty(brief, names) or guilty(family, names, own)
             fixed |= {name for names in alone or found for name in names}

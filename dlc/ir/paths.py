@@ -28,7 +28,7 @@ class Paths:
 
     def __init__(self, functions: Mapping[str, Function]) -> None:
         self.functions = functions
-        self._children: dict[str, dict[str, str]] = {}
+        self._children: dict[str, Mapping[str, str]] = {}
         self._params: dict[str, dict[str, Param]] = {}
 
     def children(self, function: str) -> Mapping[str, str]:

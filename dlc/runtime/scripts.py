@@ -25,6 +25,7 @@ from dlc.passes.phases import BEFORE
 from dlc.passes.randomness import Draw, drawing_functions
 from dlc.passes.sizes import with_sizes
 from dlc.passes.totals import SUM, Totals, batch_sizes, totals
+from dlc.once import remembering
 from dlc.records import dataclass, replace
 from dlc.runtime.compile import check_own, find_backend, lower
 from dlc.runtime.drawn import Drawn as Hoisted
@@ -60,6 +61,7 @@ def write_script(
     return [*(folder / each for each in artifact.files), weights]
 
 
+@remembering()
 def script(block: TrainBlock, backend: Backend) -> Artifact:
     """The script, in memory. Raises SpecError."""
     if not backend.has("script"):
@@ -88,7 +90,7 @@ class BlockFamily:
     def brief(self) -> BlockFamily:
         return self
 
-    def others(self, fixed: frozenset[str], which: str) -> tuple[()]:
+    def others(self, fixed: frozenset[str], which: str, beside: frozenset[str] = frozenset()) -> tuple[()]:
         return ()
 
 
