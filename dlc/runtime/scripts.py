@@ -21,11 +21,11 @@ from dlc.emit.static_functions import Unsaid, python_functions
 from dlc.ir.needed import live, only
 from dlc.ir.nodes import Child, Program, walk
 from dlc.ir.splice import Names
+from dlc.once import remembering
 from dlc.passes.phases import BEFORE
 from dlc.passes.randomness import Draw, drawing_functions
 from dlc.passes.sizes import with_sizes
 from dlc.passes.totals import SUM, Totals, batch_sizes, totals
-from dlc.once import remembering
 from dlc.records import dataclass, replace
 from dlc.runtime.compile import check_own, find_backend, lower
 from dlc.runtime.drawn import Drawn as Hoisted
