@@ -84,7 +84,9 @@ def _initial(session: Session, part: Initial, names: Mapping[str, str]) -> str:
             raise _Clash  # its key speaks of other names
         name = session.unique("init")
         session.initials[part.key] = name
-        session.functions[name] = part.placed.setdefault(name, replace(part.function, name=name))
+        if name not in part.placed:
+            part.placed[name] = _called(part.function, name, part.function.training, {})
+        session.functions[name] = part.placed[name]
     return name
 
 
