@@ -57,15 +57,21 @@ else:
     def replace(value, /, **changes):
         """As `dataclasses.replace`, of a standard dataclass too."""
         kind = type(value)
-        names = kind.__dict__.get("__all_fields__")
+        own = kind.__dict__
+        names = own.get("__all_fields__")
         if names is None:
             from dataclasses import replace as standard
 
             return standard(value, **changes)
-        for name in names:
-            if name not in changes:
-                changes[name] = getattr(value, name)
-        return kind(**changes)
+        places = own["__places__"]
+        if len(places) < len(names):  # some are given by name alone
+            return kind(**{name: getattr(value, name) for name in names} | changes)
+        values = own["__values__"](value)
+        for name, new in changes.items():
+            if name not in places:
+                raise TypeError(f"{kind.__name__}() has no place for {name}")
+            values[places[name]] = new
+        return kind(*values)
 
     class _Params:
         """What the standard decorator asks of the bases of a class."""
@@ -109,6 +115,8 @@ else:
             "__record__": found,
             "__all_fields__": tuple(each.name for each in given),
             "__match_args__": by_place,
+            "__values__": _listing(by_place),
+            "__places__": {name: i for i, name in enumerate(by_place)},
             "__dataclass_fields__": _Standard(),
             "__dataclass_params__": _Params(frozen),
             "__doc__": cls.__doc__ or f"{cls.__name__}({', '.join(own.get('__annotations__', ()))})",
@@ -227,6 +235,13 @@ else:
         if each.default_factory is _MISSING:
             raise TypeError(f"{cls.__name__}() needs {each.name}")
         return each.default_factory()
+
+    def _listing(names):
+        """The values of a record's fields as a list."""
+        if len(names) < 2:
+            return lambda self: [getattr(self, name) for name in names]
+        values = attrgetter(*names)
+        return lambda self: [*values(self)]
 
     def _comparing(names, frozen, order):
         values = attrgetter(*names) if names else lambda self: ()

@@ -21,7 +21,7 @@ GPT2 = ROOT / "specs/language/gpt2.dl"
 
 # A part may import what stands in its own row and in those above.
 ROWS = (
-    ("arguments", "diagnostics", "garbage", "plugins", "records", "resources", "version", "writing"),
+    ("arguments", "diagnostics", "garbage", "once", "plugins", "records", "resources", "version", "writing"),
     ("syntax",),
     ("types",),
     ("ir", "ops"),

@@ -35,6 +35,7 @@ from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Function, Op, Program
 from dlc.ir.paths import Paths
 from dlc.ir.splice import prefixed
+from dlc.once import remembering
 from dlc.passes.recompute import Recompute
 from dlc.types.terms import names as in_term
 from dlc.types.traced import Term
@@ -67,6 +68,7 @@ def is_native(op: Op) -> bool:
     return composite or primitive or ops.row(op.op, "jax") is not None
 
 
+@remembering()
 def emit(program: Program, options: EmitOptions) -> Artifact:
     """The program as `NAME.py`."""
 

@@ -140,6 +140,8 @@ class Grouping:
     """Whether the settings of the model are defaults in the source, or what the spec has."""
     lending: Lending = field(init=False)
     drafts: dict[str, Draft] = field(default_factory=dict)
+    below: dict[str, Sequence[str]] = field(default_factory=dict)
+    """What each function needs that is emitted."""
     order: list[Class] = field(default_factory=list)
     by_function: dict[str, Class] = field(default_factory=dict)
     roots: dict[str, Node] = field(default_factory=dict)
@@ -190,7 +192,12 @@ class Grouping:
         """The functions that are emitted, callees first: those called, and those of every instance."""
         return list(callees_first(self.entries or (self.program.entry,), self._callees))
 
-    def _callees(self, name: str) -> Iterator[str]:
+    def _callees(self, name: str) -> Sequence[str]:
+        if name not in self.below:
+            self.below[name] = list(self._found(name))
+        return self.below[name]
+
+    def _found(self, name: str) -> Iterator[str]:
         function = self.functions[name]
         draft = self.draft(name)
         made = {node.function for node in draft.nodes() if isinstance(node, Make)}
@@ -228,6 +235,7 @@ class Grouping:
                 known = {name: replace(self.functions[name], entry=way) for name, way in forms.items()}
                 self.program = self.program.with_functions({**self.functions, **known})
                 self.drafts.clear()  # they call the methods by their names
+                self.below.clear()
         for group in callees_first(map(joined.find, names), below):
             yield self._unit(groups[group])
 

@@ -20,6 +20,7 @@ from dlc.emit.tree import text
 from dlc.emit.twins import without_twins
 from dlc.ir.nodes import Parameter, Program
 from dlc.ir.routing import ROUTED
+from dlc.once import remembering
 from dlc.passes.recompute import Recompute
 from dlc.records import dataclass
 from dlc_torch import fused, neural, recurrent, rows
@@ -50,6 +51,7 @@ def _lacked(family: Sequence[Program]) -> frozenset[str]:
     )
 
 
+@remembering()
 def emit(program: Program, options: EmitOptions) -> Artifact:
     """The program as `NAME.py`; `meta` says what `load` needs besides."""
 

@@ -16,6 +16,7 @@ from dlc.emit.origins import expression
 from dlc.emit.tree import Call, Expr, Keyword, Num, Pairs, Seq, Text, Word
 from dlc.ir.index import has_index
 from dlc.ir.nodes import Child, Function, Fused, Op, Program, walk
+from dlc.once import once
 from dlc.records import replace
 from dlc.types.dims import Dim
 from dlc_torch.standing import with_functions
@@ -109,20 +110,14 @@ TRAIN = '''
             raise RuntimeError("batch norms are folded into other layers: train what -O1 emits")
         return super().train(mode)'''
 
-_BARE: list[tuple[Program, Program]] = []
 
-
+@once
 def bare(program: Program) -> Program:
     """The program without what says how the parameters of layers are prepared: the layers themselves have them."""
-    for known, made in _BARE:
-        if known is program:
-            return made
-    made = program
-    if any(child.fused is not None for each in program.functions.values() for child in each.children):
-        made = with_functions(program)
-        made = made.with_functions({name: _bare(each, program) for name, each in made.functions.items()})
-    _BARE[:] = [(program, made), *_BARE[:31]]
-    return made
+    if not any(child.fused is not None for each in program.functions.values() for child in each.children):
+        return program
+    made = with_functions(program)
+    return made.with_functions({name: _bare(each, program) for name, each in made.functions.items()})
 
 
 def _bare(function: Function, program: Program) -> Function:

@@ -21,8 +21,8 @@ from dlc.emit.layout import INDENT, layout
 from dlc.emit.names import identifier
 from dlc.emit.tree import At, Call, Dot, Expr, Keyword, Make, Path, Word, text
 from dlc.ir.nodes import Function, Op, Param, Parameter, Program, walk
-from dlc.ir.paths import Paths
 from dlc.ir.splice import prefixed, statics_of
+from dlc.once import once
 from dlc.records import dataclass, replace
 from dlc.types.dims import sole_atom
 from dlc.types.terms import moved, names, said, untraced
@@ -32,23 +32,12 @@ from dlc_torch.standing import Beginning, standing
 
 Lines = list[str]
 ZEROS = Form("constant")
+_Found = tuple[tuple[Change, ...], list[tuple[str, str, str]]]
 
 
-_Found = tuple[list[Change], list[tuple[str, str, str]]]
-_KNOWN: list[tuple[Program, _Found]] = []
-"""The programs that were asked for last: one is asked for several times while its source is written."""
-
-
+@once
 def changed(program: Program) -> _Found:
     """The parameters that begin otherwise than their layers would have it, and (path, layer, name) of all."""
-    for known, found in _KNOWN:
-        if known is program:
-            return found
-    _KNOWN[:] = [(program, _changed(program)), *_KNOWN[:7]]
-    return _KNOWN[0][1]
-
-
-def _changed(program: Program) -> _Found:
     forms: dict[str, Form | None] = {}
     told: dict[tuple[str, tuple[int, ...]], Form] = {}
 
@@ -57,9 +46,11 @@ def _changed(program: Program) -> _Found:
             forms[init] = recognise(program.functions[init])
         return forms[init]
 
+    places = _places(program)
+
     def here(form: Form, path: str, init: str) -> Form:
         """In the turns of a loop the same calls lead to it."""
-        chain = _chain(program, path, program.functions[init].scope)
+        chain = tuple(_chain(places, path, program.functions[init].scope))
         key = (init, tuple(map(id, chain)))
         if key not in told:
             told[key] = said_in_model(form, program, chain)
@@ -77,7 +68,7 @@ def _changed(program: Program) -> _Found:
         form = drawn(init)
         return Change(path, layer, leaf, shape, form and here(form, path, init), init, final[source].rule)
 
-    for path, layer, param, own in _owned(program):
+    for path, layer, param, own in _owned(program, places):
         everything.append((path, layer, param.name))
         shape = param.type.shape or ()
         at = path.rpartition(".")[0]
@@ -93,10 +84,47 @@ def _changed(program: Program) -> _Found:
         own = own or (drawn(param.init) if param.init else None)
         if not close_forms(drawn(wanted), own):
             changes.append(change(path, layer, param.name, shape, path))
-    return changes, everything
+    return tuple(changes), everything
 
 
-def _owned(program: Program) -> Iterator[tuple[str, str, Param, Form | None]]:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """An instance: its function, the path of what holds it, and the first call of it there."""
+
+    function: Function
+    around: str = ""
+    call: Op | None = None
+
+
+def _places(program: Program) -> Mapping[str, _Place]:
+    """All instances by path, each before those in it."""
+    found: dict[str, _Place] = {}
+    stack = [("", _Place(program.main))]
+    while stack:
+        path, place = stack.pop()
+        found[path] = place
+        inside = [
+            (prefixed(path, local), _Place(program.functions[name], path, call))
+            for local, (name, call) in _calls(place.function).items()
+        ]
+        stack += reversed(inside)
+    return found
+
+
+@once
+def _calls(function: Function) -> Mapping[str, tuple[str, Op | None]]:
+    """The function of each instance by its path, and its first call."""
+    first: dict[tuple[str, str], Op] = {}
+    for op in walk(function.body):
+        first.setdefault((op.path, op.callee), op)
+    return {
+        path: (each.function, first.get((each.path, each.function)))
+        for each in function.children
+        for path in each.paths()
+    }
+
+
+def _owned(program: Program, places: Mapping[str, _Place]) -> Iterator[tuple[str, str, Param, Form | None]]:
     """(path, native layer's class or "", parameter, PyTorch's own initial value where the library has
     another)."""
     made = {name: native_layer(function) for name, function in program.functions.items()}
@@ -105,13 +133,13 @@ def _owned(program: Program) -> Iterator[tuple[str, str, Param, Form | None]]:
         for name, each in made.items()
         if isinstance(each, Call) and isinstance(each.function, Word)
     }
-    paths = Paths(program.functions)
-    for prefix, param in paths.expand(program.entry):
-        owner = program.entry if not prefix else paths.instance(program.entry, prefix) or ""
+    for prefix, place in places.items():
+        layer = layers.get(place.function.name, "")
         above, _, label = prefix.rpartition(".")
-        holder = layers.get(paths.instance(program.entry, above) or "" if above else "", "")
-        zero = holder == "nn.MultiheadAttention" and (label, param.name) == ("out_proj", "bias")
-        yield prefixed(prefix, param.name), layers.get(owner, ""), param, ZEROS if zero else None
+        holder = layers.get(places[above].function.name, "") if above in places else ""
+        for param in place.function.params:
+            zero = holder == "nn.MultiheadAttention" and (label, param.name) == ("out_proj", "bias")
+            yield prefixed(prefix, param.name), layer, param, ZEROS if zero else None
 
 
 def said_in_model(form: Form, program: Program, chain: Sequence[Op]) -> Form:
@@ -128,28 +156,14 @@ def said_in_model(form: Form, program: Program, chain: Sequence[Op]) -> Form:
     return form.with_numbers(here)
 
 
-def _chain(program: Program, path: str, scope: str) -> list[Op]:
+def _chain(places: Mapping[str, _Place], path: str, scope: str) -> Iterator[Op]:
     """The calls that lead from the module `scope` at a path up to the model, innermost first."""
-    found = _way(program, program.main, path)
-    if found is None:
-        return []
-    at = max((i for i, (function, _) in enumerate(found) if function.source == scope), default=0)
-    return [op for _, op in reversed(found[:at]) if op is not None]
-
-
-def _way(program: Program, function: Function, path: str) -> list[tuple[Function, Op | None]] | None:
-    """The functions that hold a parameter, from the outermost on, each with its call of the next one."""
-    if any(param.name == path for param in function.params):
-        return [(function, None)]
-    for child in function.children:
-        local = next((each for each in child.paths() if path.startswith(f"{each}.")), None)
-        below = local and _way(program, program.functions[child.function], path[len(local) + 1 :])
-        if below:
-            calls = (
-                op for op in walk(function.body) if op.path == child.path and op.callee == child.function
-            )
-            return [(function, next(calls, None)), *below]
-    return None
+    while path not in places or (path and places[path].function.source != scope):
+        path = places[path].around if path in places else path.rpartition(".")[0]
+    while path:
+        call, path = places[path].call, places[path].around
+        if call is not None:
+            yield call
 
 
 def terms_at(op: Op) -> dict[str, Any]:
@@ -171,8 +185,8 @@ class InitWeights:
     def of(family: Sequence[Program], emitted: Mapping[str, str]) -> InitWeights:
         """`family` are the model's programs, of which others may have other parts than the first; `emitted` are the names that the
         functions of the first have in the source."""
-        changes, everything = changed(family[0])
-        every = [everything]
+        first, everything = changed(family[0])
+        changes, every = [*first], [everything]
         for program in family[1:]:
             more, there = changed(program)
             known = {path for each in every for path, _, _ in each}

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from dlc.ir.nodes import BY, Function, Op
+from dlc.once import Form, once
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 from dlc.types.terms import origin_of, said, term, untraced
 from dlc.types.traced import Term
 
 
-def function_key(function: Function) -> Any:
+@once
+def function_key(function: Function) -> Form:
     """What makes two functions the same: all but the names of values and numbers with one origin."""
     names = {value.name: i for i, value in enumerate(function.inputs)}
     inputs = tuple((value.type.dtype, value.type.rank, said_axes(value.type)) for value in function.inputs)
@@ -27,7 +29,7 @@ def function_key(function: Function) -> Any:
     )
     # A static argument that is a size where one call is, and a number at another, is passed in two ways.
     sizes = tuple(name for name, value in function.static if _is_size(value))
-    return function.source, function.entry, sizes, inputs, body, outputs, params, children
+    return Form((function.source, function.entry, sizes, inputs, body, outputs, params, children))
 
 
 def _is_size(value: Any) -> bool:

@@ -14,7 +14,8 @@ from dlc.emit.names import identifier
 from dlc.emit.origins import expression, owned, said, size
 from dlc.emit.tree import Arg, Expr, Keyword, Seq, Text, Word, text, transform, walk
 from dlc.ir.nodes import Attr, Function, Op, Program
-from dlc.ir.splice import within
+from dlc.ir.splice import callees, within
+from dlc.once import once
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.terms import evaluate, names
@@ -184,7 +185,15 @@ def _parts(text: str) -> Iterator[str]:
 def sayable(function: Function, program: Program, functions: Functions | None = None) -> Function:
     """The function with those of its static parameters that can be arguments. A module is none, nor a function that the source has no
     name for: what comes of it is a plain number, and what is decided on it parts two functions."""
-    function = _with_symbols(function, functions, program) if functions is not None else function
+    if functions is None:
+        return _sayable(function)
+    called = (program.functions[name] for name in callees(function) if name in program.functions)
+    taking = (each for each in called if any(setting.type == "fn" for setting in each.settings))
+    return _sayable(_with_symbols(function, functions, *taking))
+
+
+@once
+def _sayable(function: Function) -> Function:
     kept = tuple(
         each for each in function.settings if each.type in _SIZES or python_type(each.type) is not None
     )
@@ -199,8 +208,16 @@ def sayable(function: Function, program: Program, functions: Functions | None = 
     )
 
 
-def _with_symbols(function: Function, functions: Functions, program: Program) -> Function:
-    """The function with the names of the source for functions that its static parameters are, or that it passes on."""
+@once
+def _with_symbols(function: Function, functions: Functions, *taking: Function) -> Function:
+    """The function with the names of the source for functions that its static parameters are, or that it passes on to those that
+    are `taking` some."""
+    own = {each.name for each in function.settings if each.type == "fn"}
+    if not own and not taking:
+        return function
+    passed = {
+        each.name: {setting.name for setting in each.settings if setting.type == "fn"} for each in taking
+    }
 
     def symbol(value: Any) -> Any:
         return Symbol(functions.names[value]) if value in functions.names else value
@@ -210,13 +227,11 @@ def _with_symbols(function: Function, functions: Functions, program: Program) ->
         return Term("word", (functions.names[told.args[0]],)) if known else told
 
     def op(each: Op) -> Op:
-        callee = program.functions.get(each.callee)
-        passed = {setting.name for setting in callee.settings if setting.type == "fn"} if callee else set()
-        given = tuple((name, word(told) if name in passed else told) for name, told in each.given)
-        attrs = tuple((name, symbol(value) if name in passed else value) for name, value in each.attrs)
+        names = passed.get(each.callee, ())
+        given = tuple((name, word(told) if name in names else told) for name, told in each.given)
+        attrs = tuple((name, symbol(value) if name in names else value) for name, value in each.attrs)
         return within(replace(each, given=given, attrs=attrs), op)
 
-    own = {each.name for each in function.settings if each.type == "fn"}
     static = tuple((name, symbol(value) if name in own else value) for name, value in function.static)
     held = {name for name, value in static if isinstance(value, Symbol)}
     settings = tuple(

@@ -5,14 +5,15 @@ to `[B, T, d]` is two functions of the program. Where a backend writes such func
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 from dlc.emit.origins import renumbered
 from dlc.ir.index import INDEX, factor_of, mark
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Attr, Function, Op, Program
-from dlc.ir.splice import substitute, with_path, within
+from dlc.ir.splice import callees, substitute, with_path, within
+from dlc.once import Form, once
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.opaque import substituted
@@ -27,33 +28,54 @@ class Canonical:
 
     def program(self, program: Program) -> Program:
         names = {name: self._names(function) for name, function in program.functions.items()}
-        functions = {
-            name: _renamed(function, names[name], names) for name, function in program.functions.items()
-        }
+        changed = {name for name, each in names.items() if each}
+        functions = dict(program.functions)
+        for name, function in program.functions.items():
+            called = changed.intersection(callees(function))
+            if called or name in changed:
+                pairs = ((each, names[each]) for each in sorted(called))
+                functions[name] = _renamed(function, names[name], *chain.from_iterable(pairs))
         return replace(program, functions=functions)
 
-    def _names(self, function: Function) -> dict[str, str]:
+    def _names(self, function: Function) -> Renaming:
+        """What each size of a function is called, where that is not its own name."""
         if not function.library:
-            return {}
-        own = function.dims
-        numbers = {name: Dim.symbol(f"#{i}") for i, name in enumerate(own)}
-        inputs = tuple(
-            (value.name, tuple(str(said(axis).substitute(numbers)) for axis in value.type.axes))
-            for value in function.inputs
-        )
-
-        def numbered(value: Attr) -> object:
-            if isinstance(value, tuple):
-                return tuple(map(numbered, value))
-            return str(value.substitute(numbers)) if isinstance(value, Dim) else None
-
-        form = inputs, tuple((name, numbered(value)) for name, value in function.static), len(own)
-        found = self.known.setdefault((function.source, form), own)
-        return {a: b for a, b in zip(own, found, strict=True) if a != b}
+            return ()
+        found = self.known.setdefault(_form(function), function.dims)
+        return _renaming(function, *found)
 
 
-def _renamed(function: Function, own: Mapping[str, str], names: Mapping[str, Mapping[str, str]]) -> Function:
-    dims = {a: Dim.symbol(b) for a, b in own.items()}
+Renaming = tuple[tuple[str, str], ...]
+
+
+@once
+def _renaming(function: Function, *found: str) -> Renaming:
+    return tuple((a, b) for a, b in zip(function.dims, found, strict=True) if a != b)
+
+
+@once
+def _form(function: Function) -> Form:
+    """What makes two functions of the library one, if their sizes are called the same."""
+    numbers = {name: Dim.symbol(f"#{i}") for i, name in enumerate(function.dims)}
+    inputs = tuple(
+        (value.name, tuple(str(said(axis).substitute(numbers)) for axis in value.type.axes))
+        for value in function.inputs
+    )
+
+    def numbered(value: Attr) -> object:
+        if isinstance(value, tuple):
+            return tuple(map(numbered, value))
+        return str(value.substitute(numbers)) if isinstance(value, Dim) else None
+
+    static = tuple((name, numbered(value)) for name, value in function.static)
+    return Form((function.source, inputs, static, len(numbers)))
+
+
+@once
+def _renamed(function: Function, own: Renaming, *others: Any) -> Function:
+    """A function with other names for its own sizes, and for those of what it calls: by turns its name and its sizes'."""
+    dims = {a: Dim.symbol(b) for a, b in own}
+    names = {name: dict(sizes) for name, sizes in zip(others[::2], others[1::2], strict=True)}
 
     def called(each: Op) -> Op:
         """With the names that sizes of what it calls have now."""

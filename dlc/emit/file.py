@@ -11,12 +11,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from dlc.once import once
 from dlc.records import dataclass
 
 
-def names_in(source: str) -> set[str]:
+@once
+def names_in(source: str) -> frozenset[str]:
     """The names that source reads or sets."""
-    return {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+    return frozenset(node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name))
 
 
 def imports(

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
+from dlc.once import once
+
 WIDTH = 100
 INDENT = "    "
 
@@ -23,10 +25,15 @@ def layout(text: str, indent: int = 0, *, comment: str = "", width: int = WIDTH)
     note = f"  # {comment}" if comment else ""
     if len(margin + text) <= width:
         return [margin + text + (note if len(margin + text + note) <= width else "")]
-    lines = _split(text, margin, width)
+    lines = [*_broken(text, margin, width)]
     if len(lines[-1] + note) <= width:
         lines[-1] += note
     return lines
+
+
+@once
+def _broken(text: str, margin: str, width: int) -> tuple[str, ...]:
+    return tuple(_split(text, margin, width))
 
 
 def listed(text: str, indent: int = 0, *, width: int = WIDTH) -> list[str]:

@@ -14,29 +14,22 @@ expression over static parameters that it came from. Where no noted decision tel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from dlc.emit.alike import LEFT_OUT, function_key, is_left_out, origin_key, said_axes
 from dlc.emit.names import unique
 from dlc.emit.pairs import Apart, Pair
-from dlc.ir.nodes import Function, Op, Program, Value, walk
-from dlc.ir.splice import Names, references, referring, within
+from dlc.ir.nodes import Decision, Function, Op, Program, Value, walk
+from dlc.ir.splice import Names, callees, references, referring, within
+from dlc.once import Form, once, together
 from dlc.records import dataclass, field, replace
 from dlc.types.tensor import TensorType
 from dlc.types.terms import evaluate, names
 from dlc.types.traced import Term
 
 NONE = Term("const", (None,))
-
-
-@dataclass(frozen=True)
-class Member:
-    """A function of one of the programs: `guards` are the conditions that are known to hold or not where it stands."""
-
-    program: int
-    function: Function
-    guards: Mapping[Term, bool]
 
 
 @dataclass
@@ -53,10 +46,14 @@ Whole = Callable[[Function, Mapping[str, Function]], Function]
 """Makes a function's loops whole, which knows those that it refers to."""
 
 
+def as_it_is(function: Function, functions: Mapping[str, Function]) -> Function:
+    return function
+
+
 def merge(
     programs: Sequence[Program],
     native: Container[str] = (),
-    whole: Whole = lambda function, _: function,
+    whole: Whole = as_it_is,
     written: Container[str] = (),
     *,
     begun: bool = False,
@@ -134,7 +131,8 @@ def _kind(function: Function) -> Any:
 # --- what tells instantiations apart ------------------------------------------------------------------------------
 
 
-def guards(function: Function) -> dict[Term, bool]:
+@once
+def guards(function: Function) -> Mapping[Term, bool]:
     """What is decided in a function, most telling first: noted decisions, optional inputs, training, static parameters."""
     found = {each.condition: each.answer for each in function.decisions}
     present = {value.name.partition(".")[0] for value in function.inputs}
@@ -160,25 +158,36 @@ def _of_setting(name: str, value: Any) -> dict[Term, bool]:
 # --- one group ----------------------------------------------------------------------------------------------------
 
 
-def _undecided(members: Sequence[Member]) -> list[Member]:
-    """Functions that are one: what was decided in each another way makes no difference."""
-    common = set.intersection(*(set(each.function.decisions) for each in members))
-    return [
-        replace(
-            each,
-            function=replace(
-                each.function, decisions=tuple(one for one in each.function.decisions if one in common)
-            ),
-        )
-        for each in members
-    ]
+@dataclass(frozen=True)
+class Member:
+    """A function of one of the programs: `guards` are the conditions that are known to hold or not where it stands."""
+
+    function: Function
+    guards: Mapping[Term, bool]
+
+
+Kind = tuple[Member, ...]
+"""Functions that are the same. The one in which least is left out stands first, for all."""
+
+
+@once
+def _kind_of(*functions: Function) -> Kind:
+    """Functions that are the same as one: what was decided in each another way makes no difference."""
+    common = frozenset.intersection(*(frozenset(each.decisions) for each in functions))
+    members = (Member(_deciding(each, common), guards(each)) for each in functions)
+    return tuple(sorted(members, key=_missing))
+
+
+def _deciding(function: Function, common: Container[Decision]) -> Function:
+    decisions = tuple(each for each in function.decisions if each in common)
+    return function if decisions == function.decisions else replace(function, decisions=decisions)
 
 
 @dataclass
 class _Merging:
     programs: Sequence[Program]
     native: Container[str] = ()
-    whole: Whole = lambda function, _: function
+    whole: Whole = as_it_is
     written: Container[str] = ()
     begun: bool = False
     functions: dict[str, Function] = field(default_factory=dict)
@@ -190,105 +199,142 @@ class _Merging:
         if first.library and first.source in self.native:
             self._library(found)
             return
-        same: dict[Any, list[Member]] = {}
+        same: dict[Form, dict[int, Function]] = {}
+        places: dict[Form, list[tuple[int, str]]] = {}
         for k, function in found:
-            here = self.whole(self._renamed(k, function), self.functions)
-            same.setdefault(function_key(here), []).append(Member(k, here, guards(here)))
-        kinds = [sorted(_undecided(members), key=_missing) for members in same.values()]
-        if first.kind in ("init", "prepare"):
-            families = [([each], _tree([each], {})) for each in kinds]
-        else:
-            families = [each for alike in _untold(kinds) for each in _families(alike, self._written())]
-        for family, function in families:
+            here = self._here(k, function, self.whole)
+            same.setdefault(function_key(here), {})[id(here)] = here
+            places.setdefault(function_key(here), []).append((k, function.name))
+        kinds = together(*(_kind_of(*each.values()) for each in same.values()))
+        at = {id(kind): place for kind, place in zip(kinds, places.values(), strict=True)}
+        for family, function in _families(kinds, *self._written(each for kind in kinds for each in kind)):
             name = unique(function.name, self.functions)
-            members = [member for members in family for member in members]
-            # What a model's entry calls of the model itself is the model.
-            kind = next(
-                (each.function.kind for each in members if each.function.kind == "model"), function.kind
-            )
-            self.functions[name] = replace(function, name=name, kind=kind, static=_static(function, members))
-            for member in members:
-                self.names[member.program, member.function.name] = name
+            self.functions[name] = _entered(function, name, *(member for kind in family for member in kind))
+            self.names |= dict.fromkeys((place for kind in family for place in at[id(kind)]), name)
 
-    def _written(self) -> dict[str, Function]:
-        """The functions so far of the library that are written out."""
-        return {
-            name: function
-            for name, function in self.functions.items()
-            if function.library and function.source in self.written
-        }
+    def _written(self, members: Iterable[Member]) -> list[Function]:
+        """The functions of the library that are written out, of those that members call."""
+        called = dict.fromkeys(name for each in members for name in callees(each.function))
+        known = (self.functions[name] for name in called if name in self.functions)
+        return [each for each in known if each.library and each.source in self.written]
 
     def _library(self, found: Sequence[tuple[int, Function]]) -> None:
         """Layers and functions of the library that a backend says itself are the same where their parameters are."""
         known: dict[Any, str] = {}
-        switches = self._switches(found) if self.begun else set()
+        own = ((k, function.name) for k, function in found)
+        switches = set[str]().union(*(self._switches.get(each, ()) for each in own)) if self.begun else set()
         # The fullest first, which stands for those that lack a parameter where a switch says so.
         for k, function in sorted(found, key=lambda each: -len(each[1].params) if switches else 0):
-            here = self._renamed(k, function)
-            params = tuple((each.name, each.kind, said_axes(each.type)) for each in here.params)
-            windows = [op for op in here.body if op.attr("stride") is not None]
-            said_so = tuple((op.op, *(origin_key(value) for _, value in op.attrs)) for op in windows)
-            rank = here.inputs[0].type.rank if here.inputs else 0
-            key = (rank, params, said_so) if params else None
+            here = self._here(k, function, as_it_is)
+            key = _held(here)
             full = self._fuller(here, key, known, switches) if key not in known else None
             if full is not None:
                 known[key] = full
             elif key not in known:
                 known[key] = unique(here.name, self.functions)
-                self.functions[known[key]] = replace(here, name=known[key])
+                self.functions[known[key]] = _called(here, known[key])
             self.names[k, function.name] = known[key]
 
-    def _switches(self, found: Sequence[tuple[int, Function]]) -> set[str]:
-        """Whether layers have parameters or not that a static parameter around them says: `linear(d, bias=qkv_bias)`."""
-        own = {(k, function.name) for k, function in found}
-        calls = (
-            op
-            for k, program in enumerate(self.programs)
-            for caller in program.functions.values()
-            for op in walk(caller.body)
-            if (k, op.callee) in own
-        )
-        given = (each for op in calls for each in op.given if isinstance(op.attr(each[0]), bool))
-        return {name for name, term in given if names(term)}
+    @cached_property
+    def _switches(self) -> dict[tuple[int, str], set[str]]:
+        """For each function, what of it a static parameter around its calls says, whether it has a parameter or not:
+        `linear(d, bias=qkv_bias)`."""
+        found: dict[tuple[int, str], set[str]] = {}
+        for k, program in enumerate(self.programs):
+            for callee, name in (each for caller in program.functions.values() for each in _switched(caller)):
+                found.setdefault((k, callee), set()).add(name)
+        return found
 
     def _fuller(
-        self, function: Function, key: Any, known: Mapping[Any, str], switches: set[str]
+        self, function: Function, key: Form | None, known: Mapping[Any, str], switches: set[str]
     ) -> str | None:
         """The layer that has all of a function's parameters, and more where a switch is on; those begin by it from here on."""
         off = [name for name, value in function.static if name in switches and value is False]
         if key is None or len(off) != 1:
             return None
-        rank, params, said_so = key
-        for (other, more, windows), name in ((each, name) for each, name in known.items() if each):
+        rank, params, said_so = key.of
+        for (other, more, windows), name in ((each.of, name) for each, name in known.items() if each):
             if (other, windows) == (rank, said_so) and {*params} < {*more}:
-                full, own = self.functions[name], {each.name for each in function.params}
-                when = Term("param", (off[0],))
-                told = (each if each.name in own else replace(each, when=when) for each in full.params)
-                self.functions[name] = replace(full, params=tuple(told))
+                self.functions[name] = _switching(self.functions[name], function, off[0])
                 return name
         return None
 
-    def _renamed(self, k: int, function: Function) -> Function:
-        """The function with the names that what it refers to has now, and all that these give: an output that is not there at
-        this call is one that nothing reads."""
-        names = Names.of(function)
+    def _here(self, k: int, function: Function, whole: Whole) -> Function:
+        """The function with the names that what it refers to has now, and its loops whole."""
+        now = [self.names.get((k, name), "") for name in references(function)]
+        before = (self.programs[k].functions.get(name) for name in references(function))
+        return _renamed(function, whole, together(*now), together(*map(self.functions.get, now)), *before)
 
-        def op(each: Op) -> Op:
-            each = within(each, op)
-            now = self.functions.get(self.names.get((k, each.callee), ""))
-            own = self.programs[k].functions.get(each.callee)
-            if now is None or own is None or len(now.outputs) == len(own.outputs) or now.library:
-                return each
-            given = dict(zip((name for name, _ in own.outputs), each.outputs, strict=True))
-            types = now.types()
-            outputs = (
-                given.get(name) or Value(names.fresh(value), _type_at(each, types[value]))
-                for name, value in now.outputs
-            )
-            return replace(each, outputs=tuple(outputs))
 
-        whole = replace(function, body=tuple(map(op, function.body)))
-        return referring(whole, lambda name: self.names.get((k, name), name))
+@once
+def _renamed(
+    function: Function,
+    whole: Whole,
+    called: tuple[str, ...],
+    merged: tuple[Function | None, ...],
+    *before: Function | None,
+) -> Function:
+    """A function with the names that what it refers to has now, and all that these give: an output that is not there at
+    this call is one that nothing reads. What it refers to is `merged` now, and was another function `before`."""
+    names, told = Names.of(function), references(function)
+    others = dict(zip(told, zip(merged, before, strict=True), strict=True))
+    renaming = {old: new for old, new in zip(told, called, strict=True) if new}
+
+    def op(each: Op) -> Op:
+        each = within(each, op)
+        now, own = others.get(each.callee, (None, None))
+        if now is None or own is None or len(now.outputs) == len(own.outputs) or now.library:
+            return each
+        given = dict(zip((name for name, _ in own.outputs), each.outputs, strict=True))
+        types = now.types()
+        outputs = (
+            given.get(name) or Value(names.fresh(value), _type_at(each, types[value]))
+            for name, value in now.outputs
+        )
+        return replace(each, outputs=tuple(outputs))
+
+    here = replace(function, body=tuple(map(op, function.body)))
+    here = referring(here, lambda name: renaming.get(name, name))
+    return whole(here, {each.name: each for each in merged if each is not None})
+
+
+@once
+def _held(function: Function) -> Form | None:
+    """What tells layers of the library apart: their parameters, and how their windows go on. None for a function without parameters."""
+    params = tuple((each.name, each.kind, said_axes(each.type)) for each in function.params)
+    windows = [op for op in function.body if op.attr("stride") is not None]
+    said_so = tuple((op.op, *(origin_key(value) for _, value in op.attrs)) for op in windows)
+    rank = function.inputs[0].type.rank if function.inputs else 0
+    return Form((rank, params, said_so)) if params else None
+
+
+@once
+def _switched(caller: Function) -> tuple[tuple[str, str], ...]:
+    """What a function turns on or off in others by its static parameters: the callee, and what it calls that."""
+    calls = (op for op in walk(caller.body) if op.callee)
+    given = ((op, name, term) for op in calls for name, term in op.given if names(term))
+    return tuple((op.callee, name) for op, name, _ in given if isinstance(op.attr(name), bool))
+
+
+@once
+def _switching(full: Function, function: Function, switch: str) -> Function:
+    """A layer with parameters that another one lacks, where a switch is on."""
+    own, when = {each.name for each in function.params}, Term("param", (switch,))
+    told = (each if each.name in own else replace(each, when=when) for each in full.params)
+    return replace(full, params=tuple(told))
+
+
+@once
+def _called(function: Function, name: str) -> Function:
+    return replace(function, name=name)
+
+
+@once
+def _entered(function: Function, name: str, *members: Member) -> Function:
+    """What members are in common, by its name."""
+    # What a model's entry calls of the model itself is the model.
+    kinds = (each.function.kind for each in members if each.function.kind == "model")
+    return replace(function, name=name, kind=next(kinds, function.kind), static=_static(function, members))
 
 
 def _static(function: Function, members: Sequence[Member]) -> tuple[tuple[str, Any], ...]:
@@ -314,19 +360,19 @@ def _missing(member: Member) -> int:
     )
 
 
-def _untold(kinds: Sequence[list[Member]]) -> list[list[list[Member]]]:
+def _untold(kinds: Sequence[Kind]) -> list[list[Kind]]:
     """Members by what no condition of the source can tell: a function or a module that they are given, how many turns their loops over a
     list, or a number of times, have, where these are written out. Those that differ in it stay apart, since any condition that parts
     them does so by chance. A loop that only some have is behind a condition."""
-    found: dict[Any, list[list[Member]]] = {}
-    turns = [_turns(members[0].function) for members in kinds]
+    found: dict[Any, list[Kind]] = {}
+    turns = [_turns(kind[0].function) for kind in kinds]
     everywhere = set.intersection(*(set(each) for each in turns)) if turns else set()
-    for members, own in zip(kinds, turns, strict=True):
-        function = members[0].function
+    for kind, own in zip(kinds, turns, strict=True):
+        function = kind[0].function
         told = {each.name for each in function.settings}
         counts = frozenset((loop, own[loop]) for loop in everywhere)
         key = tuple(each for each in function.static if each[0] not in told), counts
-        found.setdefault(key, []).append(members)
+        found.setdefault(key, []).append(kind)
     return list(found.values())
 
 
@@ -346,42 +392,54 @@ def _length(over: Term, static: Mapping[str, Any]) -> int:
         return 0
 
 
-def _families(
-    kinds: Sequence[list[Member]], written: Mapping[str, Function]
-) -> list[tuple[list[list[Member]], Function]]:
+@once
+def _families(kinds: tuple[Kind, ...], *written: Function) -> tuple[tuple[tuple[Kind, ...], Function], ...]:
     """Members that can be told apart by conditions together, all of a source as a rule, and what they are in common."""
+    if kinds[0][0].function.kind in ("init", "prepare"):
+        return tuple(((each,), _alone(each)) for each in kinds)
+    called = {each.name: each for each in written}
+    return tuple(each for alike in _untold(kinds) for each in _told(alike, called))
+
+
+def _told(
+    kinds: Sequence[Kind], written: Mapping[str, Function]
+) -> Sequence[tuple[tuple[Kind, ...], Function]]:
     try:
-        return [(list(kinds), _tree(kinds, written))]
+        return [(tuple(kinds), _tree(kinds, written))]
     except Apart:
         pass
-    families: list[tuple[list[list[Member]], Function]] = []
-    for members in kinds:
+    families: list[tuple[tuple[Kind, ...], Function]] = []
+    for kind in kinds:
         for k, (family, _) in enumerate(families):
             try:
-                families[k] = [*family, members], _tree([*family, members], written)
+                families[k] = (*family, kind), _tree((*family, kind), written)
             except Apart:
                 continue
             break
         else:
-            families.append(([members], _tree([members], written)))
+            families.append(((kind,), _alone(kind)))
     return families
 
 
-def _tree(kinds: Sequence[list[Member]], written: Mapping[str, Function]) -> Function:
+def _tree(kinds: Sequence[Kind], written: Mapping[str, Function]) -> Function:
     """The members as one function: parted by the first condition that parts them, and each side in turn. Raises Apart."""
     if len(kinds) == 1:
-        return replace(
-            kinds[0][0].function, optional=()
-        )  # what is absent is no input, what is there always is
+        return _alone(kinds[0])
     for condition in kinds[0][0].guards:
-        sides: dict[bool, list[list[Member]]] = {True: [], False: []}
-        for members in kinds:
-            answers = {each.guards.get(condition) for each in members}
+        sides: dict[bool, list[Kind]] = {True: [], False: []}
+        for kind in kinds:
+            answers = {each.guards.get(condition) for each in kind}
             if len(answers) != 1 or None in answers:
                 break
-            sides[bool(answers.pop())].append(members)
+            sides[bool(answers.pop())].append(kind)
         else:
             if sides[True] and sides[False]:
                 yes, no = (_tree(sides[side], written) for side in (True, False))
                 return Pair(condition, yes, no, written).merged()
     raise Apart
+
+
+@once
+def _alone(kind: Kind) -> Function:
+    """Members that are one function: what is absent is no input, what is there always is."""
+    return replace(kind[0].function, optional=())

@@ -10,7 +10,8 @@ from typing import Any
 
 from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Function, Op, Program
-from dlc.ir.splice import statics_of
+from dlc.ir.splice import callees, statics_of
+from dlc.once import once
 from dlc.records import dataclass, field
 from dlc.types.dims import Dim
 from dlc.types.opaque import substituted
@@ -34,32 +35,39 @@ class Requirements:
 
     def of(self, name: str) -> tuple[Term, ...]:
         if name not in self.known:
-            self.known[name] = tuple(dict.fromkeys(self._asked(self.program.functions[name])))
+            function = self.program.functions[name]
+            is_native = function.source in self.native
+            self.known[name] = () if is_native else _asked(function, *map(self.of, callees(function)))
         return self.known[name]
 
-    def _asked(self, function: Function) -> Iterator[Term]:
-        own = words(function)
-        if function.source in self.native:
-            return
-        yield from asked_of(function)
-        for op, turns, cases in _placed(function.body):
-            if op.callee:
-                told = [each for each in cases if names(each) <= own and not any(map(each.holds, OPEN))]
-                yield from (_where(told, each) for each in self._below(op, own, turns))
 
-    def _below(self, op: Op, own: frozenset[str], turns: Term | None) -> Iterator[Term]:
-        values = _values(op)
-        for each in self.of(op.callee):
-            try:
-                here = settled(substituted(each, _apart(values, each)))
-            except TypeError:  # what stands for a size here is said by no size
-                continue
-            free = turned(here)
-            read = names(here)
-            if turns is not None and len(free) == 1:
-                here = Term("call", ("all", Term("for", (here, *free, Term("call", ("range", turns))))))
-            if read and read <= own and here != HOLDS and not turned(here) and not any(map(here.holds, OPEN)):
-                yield here
+@once
+def _asked(function: Function, *below: tuple[Term, ...]) -> tuple[Term, ...]:
+    """What a function asks; `below` is what each of those that it calls does."""
+    own, asked = words(function), dict(zip(callees(function), below, strict=True))
+    found = dict.fromkeys(asked_of(function))
+    for op, turns, cases in _placed(function.body):
+        if op.callee and asked[op.callee]:
+            told = [each for each in cases if names(each) <= own and not any(map(each.holds, OPEN))]
+            here = _here(op, asked[op.callee], own, turns)
+            found |= dict.fromkeys(_where(told, each) for each in here)
+    return tuple(found)
+
+
+def _here(op: Op, asked: Iterable[Term], own: frozenset[str], turns: Term | None) -> Iterator[Term]:
+    """What a callee asks, in the words of its caller."""
+    values = _values(op)
+    for each in asked:
+        try:
+            here = settled(substituted(each, _apart(values, each)))
+        except TypeError:  # what stands for a size here is said by no size
+            continue
+        free = turned(here)
+        read = names(here)
+        if turns is not None and len(free) == 1:
+            here = Term("call", ("all", Term("for", (here, *free, Term("call", ("range", turns))))))
+        if read and read <= own and here != HOLDS and not turned(here) and not any(map(here.holds, OPEN)):
+            yield here
 
 
 def _where(cases: Iterable[Term], asked: Term) -> Term:

@@ -18,7 +18,7 @@ from dlc.emit.alike import as_term, as_written, origin_key
 from dlc.emit.arguments import Functions, sayable
 from dlc.emit.draft import plain_name
 from dlc.emit.exact import exact
-from dlc.emit.merge import merge
+from dlc.emit.merge import as_it_is, merge
 from dlc.emit.origins import owned
 from dlc.emit.turning import Carried, Segment, around, carried, read_behind, segments
 from dlc.emit.widths import behind, left_behind, widened
@@ -26,6 +26,7 @@ from dlc.ir.index import INDEX, has_index, mark, offset_of
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Child, Function, Fused, Op, Parameter, Program, Region, Turn, Value, walk
 from dlc.ir.splice import Names, path_of, reached
+from dlc.once import once
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
@@ -453,15 +454,12 @@ def merged(
     found = merge(
         programs,
         native,
-        _rolled if loops else lambda function, _: function,
+        _rolled if loops else as_it_is,
         written,
         begun=begun,
     )
     names = {name: found.names[0, name] for name in first.functions}
-    functions = {
-        name: owned(replace(exact(each), requires=(*each.requires, *dict.fromkeys(_bounds(each)))))
-        for name, each in found.functions.items()
-    }
+    functions = {name: _finished(each) for name, each in found.functions.items()}
     main, *others = found.entries
     functions[main] = replace(functions[main], static=first.main.static)
     functions |= {name: _applying(functions[name], functions[main]) for name in others}
@@ -471,6 +469,13 @@ def merged(
     functions = {name: each for name, each in functions.items() if name in used}
     parameters = tuple(_parameters(programs, found.names))
     return Common(Program(functions, main, parameters), names, found.entries)
+
+
+@once
+def _finished(function: Function) -> Function:
+    """A function of several settings, in terms that it knows itself, with all that it asks of them."""
+    bounds = dict.fromkeys(_bounds(function))
+    return owned(replace(exact(function), requires=(*function.requires, *bounds)))
 
 
 def _parameters(programs: Sequence[Program], names: Mapping[tuple[int, str], str]) -> Iterator[Parameter]:

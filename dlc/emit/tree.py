@@ -14,14 +14,14 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from operator import is_not
+from operator import attrgetter, is_not
 from typing import Any, ClassVar
 
 from dlc.emit.python import number, quoted
 from dlc.ir.nodes import Function, Op
-from dlc.records import dataclass, fields, replace
+from dlc.records import dataclass, fields
 from dlc.types.traced import Helper
 
 
@@ -252,44 +252,48 @@ class DictGen(Expr):
 # ---------------------------------------------------------------------------------------------------
 
 
-def _rebuilt(value: Any, change: Callable[[Expr], Expr]) -> Any:
+def transform(root: Expr, change: Callable[[Expr], Expr]) -> Expr:
+    """The tree with `change` applied to every node, leaves first."""
+    return change(_rebuilt(root, change))
+
+
+def _rebuilt(root: Expr, change: Callable[[Expr], Expr]) -> Expr:
+    """The node with what is below it transformed."""
+    values = _values(root)
+    made = [_transformed(each, change) for each in values]
+    return type(root)(*made) if any(map(is_not, made, values)) else root
+
+
+def _transformed(value: Any, change: Callable[[Expr], Expr]) -> Any:
     if isinstance(value, Expr):
-        return change(value)
-    if isinstance(value, tuple):
-        made = tuple([_rebuilt(each, change) for each in value])
-        return made if any(map(is_not, made, value)) else value
+        return change(_rebuilt(value, change))
+    if isinstance(value, tuple) and value:
+        made = [_transformed(each, change) for each in value]
+        return tuple(made) if any(map(is_not, made, value)) else value
     return value
 
 
-def transform(root: Expr, change: Callable[[Expr], Expr]) -> Expr:
-    """The tree with `change` applied to every node, leaves first."""
-
-    def inner(child: Expr) -> Expr:
-        return transform(child, change)
-
-    new: dict[str, Any] = {}
-    for name in _field_names(type(root)):
-        old = getattr(root, name)
-        if isinstance(old, Expr | tuple):
-            value = _rebuilt(old, inner)
-            if value is not old:
-                new[name] = value
-    return change(replace(root, **new) if new else root)
+_FIELDS: dict[type[Expr], Callable[[Expr], tuple[Any, ...]]] = {}
 
 
-_FIELDS: dict[type[Expr], tuple[str, ...]] = {}
-
-
-def _field_names(kind: type[Expr]) -> tuple[str, ...]:
+def _values(node: Expr) -> tuple[Any, ...]:
+    """The values of a node's fields."""
+    kind = type(node)
     if kind not in _FIELDS:
-        _FIELDS[kind] = tuple(each.name for each in fields(kind))
-    return _FIELDS[kind]
+        _FIELDS[kind] = _getter([each.name for each in fields(kind)])
+    return _FIELDS[kind](node)
+
+
+def _getter(names: Sequence[str]) -> Callable[[Expr], tuple[Any, ...]]:
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda node: tuple([getattr(node, name) for name in names])
 
 
 def children(node: Expr) -> list[Expr]:
     """The nodes right below."""
     found: list[Expr] = []
-    stack: list[Any] = [getattr(node, name) for name in reversed(_field_names(type(node)))]
+    stack: list[Any] = [*_values(node)[::-1]]
     while stack:
         value = stack.pop()
         if isinstance(value, Expr):
@@ -305,10 +309,10 @@ def walk(root: Any) -> Iterator[Expr]:
     while stack:
         node = stack.pop()
         if isinstance(node, tuple):
-            stack.extend(reversed(node))
+            stack.extend(node[::-1])
         elif isinstance(node, Expr):
             yield node
-            stack.extend(getattr(node, name) for name in reversed(_field_names(type(node))))
+            stack.extend(_values(node)[::-1])
 
 
 def refs(root: Expr) -> Iterator[str]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from dlc.emit.body import Lines
 from dlc.emit.layout import WIDTH
+from dlc.once import once
 
 _HEAD = re.compile(r"(?:def|class) (\w+)\b")
 _COMMENT = re.compile(r"(?:^|  )\s*# .*$")
@@ -34,7 +35,7 @@ def _free(names: Mapping[str, str], blocks: Sequence[Lines]) -> dict[str, str]:
     if not names:
         return {}
     bound: set[str] = set()
-    for node in (node for lines in blocks for node in ast.walk(_parsed(lines))):
+    for node in (node for lines in blocks for node in ast.walk(_parsed("\n".join(lines)))):
         match node:
             case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()):
                 bound.add(name)
@@ -53,7 +54,7 @@ def _replaced(lines: Lines, names: Mapping[str, str]) -> Lines:
     places = sorted(
         (
             (node.lineno, node.col_offset, node.id)
-            for node in ast.walk(_parsed(lines))
+            for node in ast.walk(_parsed("\n".join(lines)))
             if isinstance(node, ast.Name)
         ),
         reverse=True,
@@ -67,8 +68,9 @@ def _replaced(lines: Lines, names: Mapping[str, str]) -> Lines:
     return found
 
 
-def _parsed(lines: Lines) -> ast.Module:
-    return ast.parse("\n".join(lines))
+@once
+def _parsed(block: str) -> ast.Module:
+    return ast.parse(block)
 
 
 def _renamed(before: Lines, after: Lines) -> Lines:

@@ -8,6 +8,7 @@ from dlc.ir.index import at_turn, has_index
 from dlc.ir.loops import Loop
 from dlc.ir.nodes import Function, Op, Param
 from dlc.ir.splice import prefixed
+from dlc.once import once
 
 
 def indices(loop: Op) -> tuple[int, ...]:
@@ -27,16 +28,13 @@ class Paths:
 
     def __init__(self, functions: Mapping[str, Function]) -> None:
         self.functions = functions
-        self._children: dict[str, dict[str, str]] = {}
+        self._children: dict[str, Mapping[str, str]] = {}
         self._params: dict[str, dict[str, Param]] = {}
 
     def children(self, function: str) -> Mapping[str, str]:
         """The functions of a function's own instances, by path."""
         if function not in self._children:
-            owner = self.functions[function]
-            self._children[function] = {
-                path: child.function for child in owner.children for path in child.paths()
-            }
+            self._children[function] = _instances(self.functions[function])
         return self._children[function]
 
     def params(self, function: str) -> Mapping[str, Param]:
@@ -76,13 +74,23 @@ class Paths:
     def expand(self, function: str) -> Iterator[tuple[str, Param]]:
         """Every parameter below a function, with the path of the instance that holds it; own ones first,
         children in order."""
+        for prefix, name in self.instances(function):
+            for param in self.functions[name].params:
+                yield prefix, param
+
+    def instances(self, function: str) -> Iterator[tuple[str, str]]:
+        """Every instance below a function with its path and the name of its function: the function itself, then children in order."""
         stack = [(function, "")]
         while stack:
             name, prefix = stack.pop()
-            for param in self.functions[name].params:
-                yield prefix, param
+            yield prefix, name
             children = list(self.children(name).items())
             stack += [(callee, prefixed(prefix, path)) for path, callee in reversed(children)]
+
+
+@once
+def _instances(function: Function) -> Mapping[str, str]:
+    return {path: child.function for child in function.children for path in child.paths()}
 
 
 def gradient_name(name: str) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 
 from dlc.ir.nodes import Attr, Function, Op, Region, Value, walk
+from dlc.once import once
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.opaque import substituted
@@ -229,11 +230,18 @@ class Splice:
 # --- what functions refer to --------------------------------------------------------------------------------
 
 
-def references(function: Function) -> Iterator[str]:
-    """Names of the functions that a function refers to: called, instances', and those of its parameters' values."""
-    yield from (op.callee for op in walk(function.body) if op.callee)
-    yield from (child.function for child in function.children)
-    yield from (param.init for param in function.params if param.init)
+@once
+def callees(function: Function) -> tuple[str, ...]:
+    """Names of the functions that a function calls, each once."""
+    return tuple(dict.fromkeys(op.callee for op in walk(function.body) if op.callee))
+
+
+@once
+def references(function: Function) -> tuple[str, ...]:
+    """Names of the functions that a function refers to, each once: called, instances', and those of its parameters' values."""
+    instances = (child.function for child in function.children)
+    values = (param.init for param in function.params)
+    return tuple(dict.fromkeys(name for name in (*callees(function), *instances, *values) if name))
 
 
 def reached(functions: Mapping[str, Function], roots: Iterable[str]) -> set[str]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from dlc.ir.nodes import Attr, Function, Op, Program, walk
+from dlc.ir.splice import callees
+from dlc.once import once
 from dlc.passes.randomness import is_random
 from dlc.types.tensor import TensorType
 
@@ -46,9 +48,14 @@ def functions_with(program: Program, has: Callable[[Op], bool]) -> frozenset[str
     """The functions that hold such an op, or call one that does."""
     found: set[str] = set()
     for name, function in program.functions.items():
-        if any(has(op) or op.callee in found for op in walk(function.body)):
+        if _holds(function, has) or not found.isdisjoint(callees(function)):
             found.add(name)
     return frozenset(found)
+
+
+@once
+def _holds(function: Function, has: Callable[[Op], bool]) -> bool:
+    return any(map(has, walk(function.body)))
 
 
 def is_acting(op: Op) -> bool:

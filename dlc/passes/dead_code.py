@@ -24,6 +24,8 @@ from functools import partial
 
 from dlc.ir.loops import Loop
 from dlc.ir.nodes import Child, Function, Op, Program, walk
+from dlc.ir.splice import callees
+from dlc.once import once
 from dlc.passes.base import ACTING, each_function, functions_with, is_acting
 from dlc.passes.lower import drop_orphans
 from dlc.records import dataclass, replace
@@ -37,10 +39,13 @@ class DeadCode:
 
     def run(self, program: Program) -> Program:
         acting = functions_with(program, is_acting)
-        cleaned = each_function(program, lambda function: _clean(function, acting))
+        cleaned = each_function(
+            program, lambda function: _clean(function, acting.intersection(callees(function)))
+        )
         return drop_orphans(program, cleaned)
 
 
+@once
 def _clean(function: Function, acting: frozenset[str]) -> Function:
     live = {value for _, value in function.outputs}
     body = _live(function.body, live, acting)

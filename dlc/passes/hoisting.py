@@ -52,7 +52,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Function, Op, Program, Region, Value, walk
-from dlc.ir.splice import Draws, Names, Splice, dims_of, path_of, statics_of
+from dlc.ir.splice import Draws, Names, Splice, callees, dims_of, path_of, statics_of
+from dlc.once import once
 from dlc.passes.base import functions_with, is_acting_or_random
 from dlc.passes.subexpressions import exact
 from dlc.records import dataclass, field, replace
@@ -79,10 +80,10 @@ class Hoisting:
             if function.library or name in initial or name not in runs:
                 functions[name] = function
                 continue
-            hoister = _Hoister(
-                function, impure, done, again=runs[name] > 1, keeps=name in inner | {program.entry}
-            )
-            functions[name] = hoister.run()
+            named, keeps = callees(function), name in inner or name == program.entry
+            extended = (done[each] for each in named if each in done)
+            hoister = _hoister(function, impure.intersection(named), runs[name] > 1, keeps, *extended)
+            functions[name] = hoister.made
             if hoister.moved:
                 done[name] = hoister
         return program.with_functions(functions) if functions != program.functions else program
@@ -93,13 +94,13 @@ def _initial(program: Program) -> frozenset[str]:
     found = {name for name, function in program.functions.items() if function.kind in ("init", "prepare")}
     for name in reversed(list(program.functions)):  # callers first
         if name in found:
-            found.update(callee for callee, _ in _calls(program.functions[name].body))
+            found.update(callees(program.functions[name]))
     return frozenset(found)
 
 
 def _called_by_library(program: Program) -> frozenset[str]:
     functions = (each for each in program.functions.values() if each.library)
-    return frozenset(callee for each in functions for callee, _ in _calls(each.body))
+    return frozenset(callee for each in functions for callee in callees(each))
 
 
 def _runs(program: Program) -> Mapping[str, int]:
@@ -109,17 +110,19 @@ def _runs(program: Program) -> Mapping[str, int]:
     main = program.main
     model = {name for name, each in program.functions.items() if main.entry and each.source == main.source}
     calls = {
-        name: [each for each in _calls(function.body) if each[0] not in model]
+        name: [each for each in _calls(function) if each[0] not in model]
         for name, function in program.functions.items()
     }
     called = {callee for each in calls.values() for callee, _ in each}
     most: Counter[str] = Counter()
+    callers = [name for name in reversed(list(program.functions)) if calls[name]]  # each before what it calls
     for root in (name for name in program.functions if name not in called):
         runs = Counter({root: 1})
-        for name in reversed(list(program.functions)):  # callers first
-            for callee, times in calls[name]:
+        for name in callers if calls[root] else ():
+            for callee, times in calls[name] if name in runs else ():
                 runs[callee] = min(2, runs[callee] + runs[name] * times)
-        most |= runs
+        for name, times in runs.items():
+            most[name] = max(most[name], times)
     # Instances of one module at other settings stay alike, also if one of them runs once: every so manieth layer.
     together: Counter[str] = Counter()
     for name, times in most.items():
@@ -128,13 +131,28 @@ def _runs(program: Program) -> Mapping[str, int]:
     return {name: together[program.functions[name].source] for name in most}
 
 
-def _calls(body: Iterable[Op], times: int = 1) -> Iterator[tuple[str, int]]:
+@once
+def _calls(function: Function) -> tuple[tuple[str, int], ...]:
+    return tuple(_calls_in(function.body))
+
+
+def _calls_in(body: Iterable[Op], times: int = 1) -> Iterator[tuple[str, int]]:
     """The functions that a body calls; in a loop many times."""
     for op in body:
         if op.callee:
             yield op.callee, times
         for region in (each for each in (op.region, op.otherwise) if each is not None):
-            yield from _calls(region.body, 2 if op.op == LOOP else times)
+            yield from _calls_in(region.body, 2 if op.op == LOOP else times)
+
+
+@once
+def _hoister(
+    function: Function, impure: frozenset[str], again: bool, keeps: bool, *extended: _Hoister
+) -> _Hoister:
+    done = {each.function.name: each for each in extended}
+    hoister = _Hoister(function, impure, done, again=again, keeps=keeps)
+    hoister.made = hoister.run()
+    return hoister
 
 
 @dataclass
@@ -158,6 +176,8 @@ class _Hoister:
     worth: set[str] = field(default_factory=set)
     passed: set[str] = field(default_factory=set)
     """What is computed here for extended functions."""
+    made: Function = field(init=False)
+    """The function that has come of it."""
 
     @property
     def extends(self) -> bool:
@@ -168,7 +188,7 @@ class _Hoister:
         self._find(body)
         wanted = self._wanted(body)
         if not wanted:
-            return replace(self.function, body=body)
+            return self.function if body is self.function.body else replace(self.function, body=body)
         self.makers = self._cone(wanted)
         again = self._again(body, {op.out.name for op in self.makers})
         alias = self._merged()

@@ -44,6 +44,7 @@ from collections.abc import Mapping
 
 from dlc.ir.nodes import Function, Op, Program, walk
 from dlc.ir.splice import within
+from dlc.once import once
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
@@ -56,12 +57,10 @@ class EqualLengths:
     name: str = "equal-lengths"
 
     def run(self, program: Program) -> Program:
-        if not any(_is_causal(op) for each in program.functions.values() for op in walk(each.body)):
-            return program
-        same = _equal_dims(program)
-        return program.with_functions(
-            {name: _marked(function, same[name]) for name, function in program.functions.items()}
-        )
+        causal = {name for name, each in program.functions.items() if _holds_causal(each)}
+        same = _equal_dims(program) if causal else {}
+        marked = {name: _marked(program.functions[name], frozenset(same[name].items())) for name in causal}
+        return program.with_functions({**program.functions, **marked}) if causal else program
 
 
 def _equal_dims(program: Program) -> Mapping[str, Mapping[str, Dim]]:
@@ -86,10 +85,9 @@ def _equal_dims(program: Program) -> Mapping[str, Mapping[str, Dim]]:
     return found
 
 
-def _marked(function: Function, same: Mapping[str, Dim]) -> Function:
-    if not any(map(_is_causal, walk(function.body))):
-        return function
-    types = function.types()
+@once
+def _marked(function: Function, equal: frozenset[tuple[str, Dim]]) -> Function:
+    types, same = function.types(), dict(equal)
 
     def change(op: Op) -> Op:
         if _is_causal(op) and _length(types[op.inputs[0]], same) == _length(types[op.inputs[1]], same):
@@ -101,6 +99,11 @@ def _marked(function: Function, same: Mapping[str, Dim]) -> Function:
 
 def _length(type: TensorType, same: Mapping[str, Dim]) -> Dim:
     return type.axes[-2].substitute(same)
+
+
+@once
+def _holds_causal(function: Function) -> bool:
+    return any(map(_is_causal, walk(function.body)))
 
 
 def _is_causal(op: Op) -> bool:

@@ -27,7 +27,7 @@ After:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 
 from dlc.ir.builder import Builder
@@ -36,6 +36,7 @@ from dlc.ir.loops import INDEX_TYPE, LOOP, Loop, Stacked, turning, with_axis, wi
 from dlc.ir.nodes import Attr, Child, Function, Op, Param, Program, Region, Value, walk
 from dlc.ir.paths import turn_paths
 from dlc.ir.splice import Draws, Names, Splice, dims_of, has_paths, prefixed, reached, references, statics_of
+from dlc.once import once
 from dlc.ops.shape import part
 from dlc.passes.randomness import Draw, hoist_randomness
 from dlc.records import dataclass, field, replace
@@ -71,14 +72,35 @@ def inline(program: Program, keep: Keep) -> Program:
     to lie inside another such loop."""
     done: dict[str, Function] = {}
     for name, function in program.functions.items():
-        done[name] = _Inliner(function, done, keep).run()
+        done[name] = _opened(function, program, done, keep)
     return drop_orphans(program, program.with_functions(done))
 
 
 def inline_in(program: Program, name: str, keep: Keep) -> Program:
     """The same in one function alone."""
-    opened = _Inliner(program.functions[name], dict(program.functions), keep).run()
+    opened = _opened(program.functions[name], program, program.functions, keep)
     return drop_orphans(program, program.with_functions({**program.functions, name: opened}))
+
+
+def _opened(function: Function, program: Program, done: Mapping[str, Function], keep: Keep) -> Function:
+    """A function of a program with calls inlined; `done` are those that it refers to, as they are by now."""
+    calls = [op for op in walk(function.body) if op.callee]
+    called = {op.path for op in calls}
+    others = (child for child in function.children if child.path not in called)
+    mentioned = (child for child in others if keep(mention(child, program.functions[child.function])))
+    kept = frozenset(map(id, (*filter(keep, calls), *mentioned)))
+    known = [done[name] for name in references(function) if name in done]
+    inside = {name for each in known for name in references(each) if name in done}
+    stateful = (name for name in inside if done[name].params or done[name].children)
+    return _inlined(function, kept, frozenset(stateful), *known)
+
+
+@once
+def _inlined(
+    function: Function, kept: frozenset[int], stateful: frozenset[str], *callees: Function
+) -> Function:
+    """`kept` are the calls that stay, and the instances without a call that do, by identity."""
+    return _Inliner(function, kept, stateful, {each.name: each for each in callees}).run()
 
 
 def decompose(program: Program, is_native: Keep, filled: frozenset[str] = frozenset()) -> Program:
@@ -96,7 +118,15 @@ def decompose(program: Program, is_native: Keep, filled: frozenset[str] = frozen
         return not callee.library or (is_native(op) and (callee.training == mode or not callee.modal))
 
     # After inlining: only then do the loops inside the library's composites belong to functions that are emitted.
-    return unroll(inline(program, keep), lambda loop: not is_native(loop))
+    opened = inline(program, keep)
+    return opened.with_functions(
+        {name: _unrolled(each, is_native) for name, each in opened.functions.items()}
+    )
+
+
+@once
+def _unrolled(function: Function, is_native: Keep) -> Function:
+    return unroll_function(function, lambda loop: not is_native(loop))
 
 
 def _has_elements(function: Function) -> bool:
@@ -161,11 +191,12 @@ def alone(program: Program, name: str) -> Program:
 
 @dataclass
 class _Inliner:
-    """Inlines into one function; `done` are the functions before it, which are inlined already."""
+    """Inlines into one function; `done` are those that it refers to, which are inlined already."""
 
     function: Function
-    done: dict[str, Function]
-    keep: Keep
+    keeps: frozenset[int]
+    stateful: frozenset[str]
+    done: Mapping[str, Function]
     alias: dict[str, str] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)  # paths that some call still names
     gone: dict[str, dict[str, None]] = field(default_factory=dict)  # callees of replaced calls, by path
@@ -195,22 +226,19 @@ class _Inliner:
     def draws(self) -> Draws:
         return Draws.of(self.function)
 
-    @cached_property
-    def stateful(self) -> set[str]:
-        return {name for name, each in self.done.items() if each.params or each.children}
-
     def _now(self, name: str) -> str:
         return self.alias.get(name, name)
 
     def _body(self, body: Iterable[Op], loop: Op | None) -> list[Op]:
         result: list[Op] = []
         for op in body:
-            op = replace(op, inputs=tuple(map(self._now, op.inputs)))
+            keeps = id(op) in self.keeps
+            op = replace(op, inputs=tuple(map(self._now, op.inputs))) if self.alias else op
             if op.region is not None:
                 result.append(replace(op, region=self._region(op.region, turning(op, loop))))
             elif not op.callee:
                 result.append(op)
-            elif self.keep(op):
+            elif keeps:
                 self.kept.update(turn_paths(op.path, loop))
                 result.append(op)
             else:
@@ -248,7 +276,7 @@ class _Inliner:
         paths = set(child.paths())
         if paths & self.kept:
             return False
-        return not paths.isdisjoint(self.gone) or not self.keep(mention(child, self.done[child.function]))
+        return not paths.isdisjoint(self.gone) or id(child) not in self.keeps
 
     def _state(self, hoisted: list[bool]) -> tuple[tuple[Param, ...], tuple[Child, ...]]:
         params = {param.name: param for param in self.function.params}

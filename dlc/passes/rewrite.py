@@ -22,6 +22,7 @@ from typing import Any
 from dlc.ir.builder import Builder, Operand
 from dlc.ir.nodes import Attr, Function, Op, Region, Value
 from dlc.ir.splice import Names
+from dlc.once import once
 from dlc.ops.definition import OpError
 from dlc.passes.base import use_counts
 from dlc.records import dataclass, field, replace
@@ -124,6 +125,7 @@ def op_name(call: ast.Call) -> str:
     return call.func.id
 
 
+@once
 def rewrite(function: Function, rules: Sequence[Rule]) -> Function:
     """The function with the rules applied, from top to bottom, until none applies. What is left unread stays:
     the pass of dead code takes it away."""

@@ -16,6 +16,7 @@ from dlc.diagnostics import NO_SPAN, Diagnostic, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.garbage import uncollected
 from dlc.ir.nodes import Op, Program
+from dlc.once import remembering
 from dlc.ops.gaps import refuse_gaps
 from dlc.records import replace
 from dlc.runtime import promises
@@ -134,6 +135,7 @@ def emit(
 
 
 @uncollected()
+@remembering()
 def _emit(
     model: Model,
     backend: Backend,

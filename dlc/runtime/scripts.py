@@ -21,6 +21,7 @@ from dlc.emit.static_functions import Unsaid, python_functions
 from dlc.ir.needed import live, only
 from dlc.ir.nodes import Child, Program, walk
 from dlc.ir.splice import Names
+from dlc.once import remembering
 from dlc.passes.phases import BEFORE
 from dlc.passes.randomness import Draw, drawing_functions
 from dlc.passes.sizes import with_sizes
@@ -61,6 +62,7 @@ def write_script(
     return [*(folder / each for each in artifact.files), weights]
 
 
+@remembering()
 def script(block: TrainBlock, backend: Backend) -> Artifact:
     """The script, in memory. Raises SpecError."""
     if not backend.has("script"):
@@ -89,7 +91,7 @@ class BlockFamily:
     def brief(self) -> BlockFamily:
         return self
 
-    def others(self, fixed: frozenset[str], which: str) -> tuple[()]:
+    def others(self, fixed: frozenset[str], which: str, beside: frozenset[str] = frozenset()) -> tuple[()]:
         return ()
 
 

@@ -101,3 +101,14 @@ def test_what_is_wrong_is_told_to_every_model_that_uses_it() -> None:
         with pytest.raises(SpecError) as told:
             _ = spec[name].program
         assert [each.code for each in told.value.diagnostics]
+
+
+def test_what_several_programs_have_is_one_object() -> None:
+    """Passes and backends know by that what they have made already (`dlc/once.py`)."""
+    model = dlc.loads(OWN)["Net"]
+    one, other = (each.traced_program(False, (), frozenset()) for each in (model(p=0.2), model(p=0.3)))
+    training = model(p=0.3).traced_program(True, (), frozenset())
+    again = model(p=0.4).traced_program(True, (), frozenset())
+    for first, second, kinds in ((one, other, {"init", "linear"}), (training, again, {"init", "linear"})):
+        alike = [each for each in first.functions.values() if each.source in kinds]
+        assert alike and all(second.functions[each.name] is each for each in alike)

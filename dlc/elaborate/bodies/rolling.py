@@ -96,14 +96,13 @@ def _longest(turns: list[Turn], k: int) -> Run | None:
 
 def _repetitions(turns: list[Turn], k: int, period: int) -> int:
     """How often the `period` turns from `k` on occur one after another, each time in the same state."""
-    if not _steady(turns[k : k + period]):
-        return 1
     count = 1
     while k + (count + 1) * period <= len(turns):
         start = k + count * period
         if not all(same(turns[k + j], turns[start + j]) for j in range(period)):
             break
-        if not _steady(turns[start : start + period]):
+        rounds = (k, start) if count == 1 else (start,)
+        if not all(_steady(turns[at : at + period]) for at in rounds):
             break
         count += 1
     return count

@@ -45,10 +45,14 @@ class Turn:
     added: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
     """What it has added to the lists that the loop gathers."""
     key: Any = None
+    live: frozenset[str] | None = None
+    """The names in `before` that matter, once that was asked."""
 
     @staticmethod
     def joined(turns: Sequence[Turn]) -> Turn:
         """Several turns as one."""
+        if len(turns) == 1:
+            return turns[0]
         first, last = turns[0], turns[-1]
         ops = [op for turn in turns for op in turn.ops]
         return Turn(0, first.before, last.after, ops, {}, False, first.read_later)
@@ -150,7 +154,13 @@ def carried_names(turn: Turn) -> list[str]:
     return [name for name, value in turn.before.items() if name in live and value is not turn.after.get(name)]
 
 
-def _live(turn: Turn) -> set[str]:
+def _live(turn: Turn) -> frozenset[str]:
+    if turn.live is None:
+        turn.live = frozenset(_found_live(turn))
+    return turn.live
+
+
+def _found_live(turn: Turn) -> set[str]:
     """The tensors and groups that the turn finds and that matter: the body's own variables, which every turn sets anew, do not.
 
     A value matters if an operation of the turn reads it or something behind the loop may. What such a value is at the end of the
@@ -169,8 +179,11 @@ def _live(turn: Turn) -> set[str]:
     return live
 
 
+_HANDLES = Tensor, GroupValue  # (as a tuple: asked of every name at every turn)
+
+
 def handle(value: Any) -> bool:
-    return isinstance(value, Tensor | GroupValue)
+    return isinstance(value, _HANDLES)
 
 
 def _key(turn: Turn) -> Any:

@@ -70,8 +70,18 @@ def initial_function(
         name = session.unique("init")
         session.initials[key] = name
         session.functions[name] = replace(function, name=name)
+        if session.traced:
+            session.functions[name] = _known(session, session.functions[name], key)
     session.asked(Initial(key, session.functions[name]))
     return name
+
+
+def _known(session: Session, function: Function, key: str) -> Function:
+    """The function as another session has made it: what is equal in several programs is one object."""
+    origins = [origin_of(each.type.axes) for op in function.body for each in op.outputs]
+    told = repr((function.settings, function.static, function.recipe, function.span, origins))
+    known: Function = session.project.kept.setdefault(("initial", function.name, key, told), function)
+    return known
 
 
 def _owner(body: Body) -> str:

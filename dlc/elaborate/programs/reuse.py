@@ -70,7 +70,7 @@ def _taken(session: Session, kept: Kept) -> Instantiation:
     if kept.function is None:
         made = kept.made
     else:
-        function = _placed(session, kept.function, names)
+        function = _placed(session, kept, kept.function, names)
         session.functions[function.name] = function
         made = replace(kept.made, function=function.name)
     session.made[kept.key, session.training] = made
@@ -84,20 +84,28 @@ def _initial(session: Session, part: Initial, names: Mapping[str, str]) -> str:
             raise _Clash  # its key speaks of other names
         name = session.unique("init")
         session.initials[part.key] = name
-        session.functions[name] = replace(part.function, name=name)
+        if name not in part.placed:
+            part.placed[name] = _called(part.function, name, part.function.training, {})
+        session.functions[name] = part.placed[name]
     return name
 
 
-def _placed(session: Session, function: Function, names: Mapping[str, str]) -> Function:
+def _placed(session: Session, kept: Kept, function: Function, names: Mapping[str, str]) -> Function:
     """The function in this session's names, and in its mode."""
     base = function.source + (f"_{function.entry}" if function.entry else "")
     name = session.unique(base)
-    if all(old == new for old, new in names.items()):
-        if (name, session.training) == (function.name, function.training):
-            return function
-        return replace(function, name=name, training=session.training)
+    key = name, session.training, tuple(names.values())
+    if key not in kept.placed:
+        kept.placed[key] = _called(function, name, session.training, names)
+    return kept.placed[key]
 
-    function = replace(function, name=name, training=session.training)
+
+def _called(function: Function, name: str, training: bool, names: Mapping[str, str]) -> Function:
+    """The function by another name, with other names for what it refers to."""
+    if (name, training) != (function.name, function.training):
+        function = replace(function, name=name, training=training)
+    if all(old == new for old, new in names.items()):
+        return function
     return referring(function, lambda each: names.get(each, each))
 
 

@@ -17,6 +17,8 @@ class Initial:
 
     key: str
     function: Function
+    placed: dict[str, Function] = field(default_factory=dict)
+    """The function by the names that sessions have given it."""
 
 
 @dataclass(eq=False, repr=False)
@@ -30,6 +32,8 @@ class Kept:
     parts: tuple[Kept | Initial, ...]
     names: tuple[str, ...]
     training: bool | None
+    placed: dict[Hashable, Function] = field(default_factory=dict)
+    """The function as sessions took it over, by what they called it and its parts: what is equal in several programs is one object."""
 
 
 @dataclass(eq=False, repr=False)
