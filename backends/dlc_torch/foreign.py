@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from dlc.emit.forms import over
+from dlc.emit.ranges import over
 from dlc.emit.tree import Call, Dot, Expr, Num, Text, Word, text
 from dlc.ir.index import has_index, split
 from dlc.ir.nodes import Child, Param
@@ -105,7 +105,7 @@ class Placing:
             self.late(place.function, attribute, Word("Tensor") if kind == "buffer" else made)
         if kind == "buffer" and node.param is not None:
             yield Init("", _registered(base, kind, attribute, self.builder.tensor(node.param)))
-        elif place.is_container or numbered:
+        elif place.is_container or numbered or not text(base).startswith("self"):
             yield Init("", _registered(base, kind, node.label, made))
         else:
             yield Init(text(base).removeprefix("self.") + f".{attribute}", made)

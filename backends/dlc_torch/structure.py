@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
 
 from dlc.emit.alike import origin_key
-from dlc.emit.forms import indexed, over
-from dlc.emit.origins import expression
+from dlc.emit.forms import indexed, labelled
+from dlc.emit.origins import expression, size
+from dlc.emit.ranges import numbers
 from dlc.emit.tree import (
     Binary,
     Call,
@@ -37,9 +38,10 @@ from dlc.emit.tree import (
     transform,
     walk,
 )
-from dlc.ir.index import INDEX, factor_of, has_index, mark, offset_of
+from dlc.ir.index import INDEX, at_number, factor_of, has_index, is_computed, mark, offset_of
 from dlc.ir.nodes import Child, Op, Param
 from dlc.records import dataclass, field, replace
+from dlc.types.dims import Dim
 from dlc.types.terms import negated, origin_free, said
 from dlc.types.traced import Term
 
@@ -210,7 +212,7 @@ class Node:
         """The list indices that the items take, as far as their labels are numbers; [-1] if one is none."""
         found: list[int] = []
         for node in self.items.values():
-            if node.turns and INDEX.fullmatch(node.label):
+            if node.turns and INDEX.fullmatch(node.label) and not is_computed(node.label):
                 found += turns_of(node.turns)
             elif node.label.isdigit() and str(int(node.label)) == node.label:
                 found.append(int(node.label))
@@ -222,6 +224,25 @@ class Node:
 def turns_of(turns: tuple[int, int, int]) -> list[int]:
     count, start, step = turns
     return [start + step * turn for turn in range(count)]
+
+
+def labels_of(node: Node) -> list[str]:
+    """The labels of a place in the tree: those of all turns where it stands for the parts of a loop."""
+    if not node.turns:
+        return [node.label]
+    return [at_number(node.label, number) for number in turns_of(node.turns)]
+
+
+def end_of(node: Node, label: str) -> Expr | None:
+    """The label of the first or the last of a loop's parts, where static parameters say which that is; None for any other."""
+    labels = labels_of(node) if node.is_open else []
+    if label not in labels or node.turns is None:
+        return None
+    count, start, step = node.turns
+    first = label == labels[0] and not origin_free(start)
+    number = Dim.of(start) if first else Dim.of(start) + (Dim.of(count) - 1) * step
+    is_told = first or label == labels[-1]
+    return labelled(node.label, size(number, "index")) if is_told and number.origin is not None else None
 
 
 def tree(
@@ -261,7 +282,7 @@ def _place(root: Node, path: str, turns: tuple[int, int, int] | None) -> Node:
     node = root
     for label in path.split("."):
         turned = turns if has_index(label) else None
-        node = node.items.setdefault(place(label, turned), Node(label, turns=numbers(label, turned)))
+        node = node.items.setdefault(place(label, turned), Node(label, turns=_numbers(label, turned)))
     return node
 
 
@@ -270,10 +291,15 @@ def place(label: str, turns: tuple[int, int, int] | None) -> str:
     return f"{label}@{turns}" if turns and has_index(label) else label
 
 
-def numbers(label: str, turns: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
-    """The numbers that a label with the index of a loop stands for, which it may be ahead of."""
-    factor = factor_of(label)
-    return (turns[0], factor * turns[1] + offset_of(label), factor * turns[2]) if turns else None
+def _numbers(label: str, turns: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
+    """The numbers that a label with the index of a loop stands for, which it may be ahead of; those of the turns where it computes
+    with them."""
+    if turns is None or is_computed(label):
+        return turns
+    factor, offset = factor_of(label), offset_of(label)
+    # (One that says where the loop begins keeps its expression.)
+    start = turns[1] if factor == 1 and not offset else factor * turns[1] + offset
+    return turns[0], start, factor * turns[2]
 
 
 def find(root: Node, labels: Iterable[str]) -> Node | None:
@@ -291,9 +317,7 @@ def find(root: Node, labels: Iterable[str]) -> Node | None:
 
 
 def _covers(node: Node, label: str) -> bool:
-    if not node.turns or not label.isdigit():
-        return False
-    return bool(INDEX.fullmatch(node.label)) and int(label) in turns_of(node.turns)
+    return bool(node.turns) and label in labels_of(node)
 
 
 # --- constructor --------------------------------------------------------------------------------------------
@@ -318,8 +342,7 @@ def renamed(root: Node) -> dict[str, str]:
     """The attributes of a class that have another name in checkpoints, with that."""
     labels: list[str] = []
     for node in (*root.items.values(), *root.late.values()) if not root.is_sequence else ():
-        indices = turns_of(node.turns) if node.turns else []
-        labels += [INDEX.sub(str(index), node.label) for index in indices] or [node.label]
+        labels += labels_of(node) or [node.label]
     names = {attribute_name(label): label for label in labels if not is_attribute(label)}
     return names | {
         f"{node.label}.{attribute_name(label)}": f"{node.label}.{label}"
@@ -360,8 +383,7 @@ class Builder:
             made = Call(Word("self.add_module"), (indexed(node.label), self.made(node)))
             yield Init("", made, over=_turning(node))
             return
-        for index in turns_of(node.turns):
-            label = INDEX.sub(str(index), node.label)
+        for label in labels_of(node):
             yield Init(attribute_name(label), self.made(replace(node, label=label, turns=None)))
 
     def _own(self, param: Param, attribute: str) -> Init:
@@ -424,13 +446,10 @@ class Builder:
             if each.turns and (len(modules) == 1 or variables(made)):
                 parts += [Pairs(tuple(pairs))] if pairs else []
                 pairs = []
-                key = keyed(each.label if factor_of(each.label) != 1 else INDEX.sub(mark(), each.label))
+                key = keyed(each.label if _is_by_turn(each.label) else INDEX.sub(mark(), each.label))
                 parts.append(DictGen(key, made, "i", _turning(each)))
                 continue
-            labels = [each.label]
-            if each.turns:
-                labels = [INDEX.sub(str(index), each.label) for index in turns_of(each.turns)]
-            pairs += ((Text(label), made) for label in labels)
+            pairs += ((Text(label), made) for label in labels_of(each))
         parts += [Pairs(tuple(pairs))] if pairs or not parts else []
         return (reduce(lambda one, other: Binary("|", one, other), parts),)
 
@@ -439,7 +458,12 @@ def _turning(node: Node) -> Expr:
     """What `i` goes over in a loop that makes instances: their numbers, or where a turn takes several, the turns."""
     assert node.turns is not None
     count, start, step = node.turns
-    return over(Num(count, "count"), *((start, step) if factor_of(node.label) == 1 else (0, 1)))
+    return numbers(count, *((start, step) if factor_of(node.label) == 1 else (0, 1)))
+
+
+def _is_by_turn(label: str) -> bool:
+    """Whether a label is made of the number of a turn, and not of that of the part."""
+    return factor_of(label) != 1 or is_computed(label)
 
 
 def keyed(label: str) -> Expr:

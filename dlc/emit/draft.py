@@ -21,8 +21,9 @@ from dlc.emit.checks import Check, checks
 from dlc.emit.names import identifier
 from dlc.emit.numbers import Numbers
 from dlc.emit.origins import expression, size
+from dlc.emit.ranges import numbers
 from dlc.emit.sizes import readable
-from dlc.emit.statements import Assign, Draft, If, Loop, Stmt, Target, expressions
+from dlc.emit.statements import NOWHERE, Assign, Draft, If, Loop, Stmt, Target, expressions
 from dlc.emit.tree import (
     Binary,
     Call,
@@ -50,6 +51,7 @@ from dlc.ops.axes import axis_names
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import FLOATS, INTS, TensorType
+from dlc.types.terms import origin_free
 from dlc.types.traced import Term, TracedFloat, TracedInt, as_float
 
 # Names of operands that say nothing about what is passed.
@@ -394,12 +396,13 @@ class Drafter:
         inside = self.drafted(op.region.body)
         results = [self.tensor(each.next) for each in parts.carried]
         kept = tuple((self.list_of(each.out, LIST), self.tensor(each.item)) for each in parts.stacked)
-        turns = Dim.of(dim_of(op.attr("count")))
+        turns, start = Dim.of(dim_of(op.attr("count"))), parts.start
+        assert isinstance(start, int)
         args = tuple(map(self.target, op.region.args))
         outputs = tuple(self.target(each.out) for each in parts.carried)
         return Loop(
             size(turns, "count"),
-            op.integer("start"),
+            start,
             op.integer("step"),
             args,
             inputs,
@@ -409,6 +412,7 @@ class Drafter:
             self._variable(op.region.body),
             kept=kept,
             turns=None if turns.constant is None else int(turns.constant),
+            numbers=NOWHERE if origin_free(start) else numbers(turns, start, parts.step),
         )
 
     def list_of(self, whole: Value, word: str) -> Target:

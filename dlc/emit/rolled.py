@@ -16,18 +16,19 @@ from typing import Any
 
 from dlc.emit.alike import as_term, as_written, origin_key
 from dlc.emit.arguments import Functions, sayable
+from dlc.emit.by_turn import ByTurn
 from dlc.emit.draft import plain_name
 from dlc.emit.exact import exact
 from dlc.emit.merge import merge
 from dlc.emit.origins import owned
 from dlc.emit.turning import Carried, Segment, around, carried, read_behind, segments
-from dlc.emit.widths import behind, left_behind, widened
+from dlc.emit.widths import Last, behind, left_behind, widened
 from dlc.ir.index import INDEX, has_index, mark, offset_of
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Child, Function, Fused, Op, Parameter, Program, Region, Turn, Value, walk
 from dlc.ir.splice import Names, path_of, reached
 from dlc.records import dataclass, replace
-from dlc.types.dims import Dim
+from dlc.types.dims import Atom, Dim
 from dlc.types.tensor import TensorType
 from dlc.types.terms import as_dim, changed, evaluate, said, term
 from dlc.types.terms import names as names_in
@@ -40,25 +41,32 @@ def rolled(function: Function, functions: Mapping[str, Function]) -> Function:
     """The function with the loops of the spec whole where all their turns do the same to what goes on from one to the next."""
     body: list[Op] = []
     children, names = list(function.children), Names.of(function)
-    last: dict[str, Dim] = {}
+    last: dict[str | Atom | Dim, Dim] = {}
+    asked: list[Term] = []
     for original in _runs(function.body):
         turn = _turn(original[0])
         # A list that the loop itself goes over is told by its turns.
         own = names_in(turn.over) if turn is not None else set()
-        left = {name: size for name, size in last.items() if name.partition("[")[0] not in own}
+        left = {name: size for name, size in last.items() if not _is_of(name, own)}
         run = _completed(list(behind(original, function, left)))
         whole = _whole(run, original, turn, function, names, functions, last) if turn is not None else None
         if whole is None:
             body += run
             continue
-        loop, gone, kept, more = whole
+        loop, gone, kept, more, needed = whole
         last.update(more)
+        asked += needed
         at = next((k for k, child in enumerate(children) if child.path in gone), len(children))
         before = [child for child in children[:at] if child.path not in gone]
         after = [child for child in children[at:] if child.path not in gone]
         children = [*before, *kept, *after]
         body.append(loop)
-    return replace(function, body=tuple(body), children=tuple(children))
+    requires = (*function.requires, *asked)
+    return replace(function, body=tuple(body), children=tuple(children), requires=requires)
+
+
+def _is_of(name: object, lists: set[str]) -> bool:
+    return type(name) is str and name.partition("[")[0] in lists
 
 
 def _rolled(function: Function, functions: Mapping[str, Function]) -> Function:
@@ -114,28 +122,33 @@ def _whole(
     function: Function,
     names: Names,
     functions: Mapping[str, Function],
-    last: Mapping[str, Dim],
-) -> tuple[Op, set[str], list[Child], Mapping[str, Dim]] | None:
+    last: Last,
+) -> tuple[Op, set[str], list[Child], Last, list[Term]] | None:
     found = segments(run)
-    turns = None if found is None else _numbered(found)
-    if turns is None or (len(turns) < 2 and not _told_by_turn(turns[0])):
+    if not found or (len(found) < 2 and not _told_by_turn(found[0])):
         return None
-    total = sum(each.count for each in turns)
-    count = _count(turn.over, total, dict(function.static))
+    total = sum(each.count for each in found)
+    span = _span(turn.over, total, found[0].index, dict(function.static))
+    if span is None:
+        return None
+    by_turn = _by_turn(found, turn, span, dict(function.static))
+    turns = _numbered(found, by_turn)
     going = carried(run, turns)
-    if count is None or going is None:
+    if going is None:
         return None
+    count, start, step = span
     told = _told(turns, going, turn.variable, dict(function.static))
-    left: Mapping[str, Dim] = {}
+    left: Last = {}
     taken: Sequence[TensorType] = ()
+    asked: list[Term] = []
     if told is None or not _goes_on(turns[0], going, function):
-        if not goes_over_a_list(turn.over):
-            return None
-        wide = widened(turns, going, turn.variable, said(Dim.of(count)), functions, function, last)
+        wide = widened(turns, going, by_turn, said(Dim.of(count)), functions, function, last)
         told = _told(wide.turns, going, turn.variable, dict(function.static)) if wide is not None else None
         if wide is None or told is None:
             return None
         turns, left, taken = list(wide.turns), wide.last, wide.taken
+        if wide.needs_turn:
+            asked = [Term(">=", (term(Dim.of(count)), Term("const", (1,))))]
     first = turns[0]
     outside, out = around(run, turns, going)
     raw = function.types()
@@ -155,19 +168,19 @@ def _whole(
     )
     inner = dict(zip(going.takes(first), (each.name for each in args), strict=True))
     made = Loop.of(
-        Op(LOOP, outside, out, (("count", count), ("start", 0), ("step", 1)), span=turn.loop,
+        Op(LOOP, outside, out, (("count", count), ("start", start), ("step", step)), span=turn.loop,
            region=Region(args, tuple(op.renamed(inner) for op in ops), going.gives(first)))
     )  # fmt: skip
     placed = {op.path: op.callee for op in ops if op.path}
     gone = {op.path for each in turns for op in each.ops if op.path}
     kept = [
-        Child(path, callee, count, fused=_fused(path, first, function))
+        Child(path, callee, count, start, step, fused=_fused(path, first, function))
         for path, callee in placed.items()
         if has_index(path)
     ]
     if len(kept) != len(placed) or not _covers(function, gone):
         return None
-    return made.op(), gone, kept, left
+    return made.op(), gone, kept, left, asked
 
 
 def _fused(path: str, segment: Segment, function: Function) -> Fused | None:
@@ -196,17 +209,57 @@ def goes_over_a_list(over: Term) -> bool:
     return False
 
 
-def _count(over: Term, total: int, static: Mapping[str, Any]) -> int | None:
-    """How many turns the whole loop has; None if the run is not all of it: what a turn does that nothing reads is gone."""
-    length: Dim | None
+Span = tuple[int, int, int]
+"""How many turns a loop has, the number of the first, and by how much it goes on."""
+
+
+def _span(over: Term, total: int, first: int, static: Mapping[str, Any]) -> Span | None:
+    """The numbers of the whole loop's turns; None if the run is not all of it: what a turn does that nothing reads is gone."""
+    start, step = Dim.of(0), 1
+    stop: Dim | None
     match over:
-        case Term("call", ("range", stop)):
-            length = Dim.opaque(stop) if goes_over_a_list(over) else as_dim(stop)
+        case Term("call", ("range", end)) if goes_over_a_list(over):
+            stop = Dim.opaque(end)
+        case Term("call", ("range", end)):
+            stop = _whole_number(end)
+        case Term("call", ("range", begin, end, *by)):
+            known = _whole_number(begin), _whole_number(by[0]) if by else Dim.of(1)
+            stop = _whole_number(end)
+            if known[0] is None or known[1] is None or known[1].constant is None:
+                return None
+            start, step = known[0], int(known[1].constant)
         case _:
             return None
-    if length is None or _known(length, static) not in (total, None):
+    if stop is None or not step:
         return None
-    return TracedInt(total, length) if length.constant is None else total
+    length = (stop - start + step - 1) // step if step > 0 else (start - stop - step - 1) // -step
+    if _known(length, static) not in (total, None) or _known(start, static) not in (first, None):
+        return None
+    return _traced(total, length), _traced(first, start), step
+
+
+def _whole_number(told: Term) -> Dim | None:
+    inner = as_dim(told.args[0]) if told.op == "neg" else None
+    return as_dim(told) if inner is None else -inner
+
+
+def _traced(value: int, size: Dim) -> int:
+    return TracedInt(value, size) if size.constant is None else value
+
+
+def _by_turn(turns: Sequence[Segment], turn: Turn, span: Span, static: Mapping[str, Any]) -> ByTurn:
+    """What tells the numbers of the turns; the static parameters that say how many there are have their values in it."""
+    computed = dict.fromkeys(each for segment in turns for op in segment.ops for each in _computed(op))
+    counts = {name: static[name] for name in names_in(turn.over) if isinstance(static.get(name), int)}
+    count, start, step = span
+    last = said(Dim.of(start) + (Dim.of(count) - 1) * step)
+    return ByTurn([each.index for each in turns], step, last, turn.variable, tuple(computed), counts)
+
+
+def _computed(op: Op) -> Iterator[Term]:
+    """What a turn computes of its number, and what it gives to modules by that."""
+    yield from op.loops[0].numbers if op.loops else ()
+    yield from (told for _, told in op.given if told.holds("turn"))
 
 
 def _known(length: Dim, static: Mapping[str, Any]) -> int | None:
@@ -376,6 +429,8 @@ def _path(path: str, segment: Segment) -> str:
         return path
     if segment.step:
         return INDEX.sub(mark(), path) if has_index(path) else path
+    if segment.labels:
+        return ".".join(segment.labels.get(label, label) for label in path.split("."))
     if segment.factor != 1:
         return ".".join(_ahead_by(label, segment) for label in path.split("."))
     before = r"(?<!\d)" if segment.is_suffix else r"(?<![^.])"
@@ -388,18 +443,43 @@ def _ahead_by(label: str, segment: Segment) -> str:
     return mark(offset, segment.factor) if 0 <= offset < segment.factor else label
 
 
-def _numbered(turns: Sequence[Segment]) -> list[Segment]:
-    """The turns, with what is known of their paths: whether those that differ do so in the end of a label, or how many numbers a turn
-    takes."""
+def _numbered(turns: Sequence[Segment], by_turn: ByTurn) -> list[Segment]:
+    """The turns, with what is known of their paths: whether those that differ do so in the end of a label, how many numbers a turn
+    takes, or what the spec computes."""
     first, second = turns[0], turns[1] if len(turns) > 1 else turns[0]
     pairs = [(a.path, b.path) for a, b in zip(first.ops, second.ops, strict=False) if a.path != b.path]
     labels = [each for a, b in pairs for each in zip(a.split("."), b.split("."), strict=False)]
     numbers = {int(b) - int(a) for a, b in labels if a != b and a.isdigit() and b.isdigit()}
+    ways = [list(turns)]
     if len(numbers) == 1 and (factor := numbers.pop()) > 1 and not first.index:
-        return [replace(each, factor=factor) for each in turns]
-    if any(_path(a, first) == a for a, _ in pairs):
-        return [replace(each, is_suffix=True) for each in turns]
-    return list(turns)
+        ways.insert(0, [replace(each, factor=factor) for each in turns])
+    ways.append([replace(each, is_suffix=True) for each in turns])
+    ways += filter(None, (_labelled(turns, by_turn),))
+    return next((way for way in ways if _agree(way)), ways[0])
+
+
+def _agree(turns: Sequence[Segment]) -> bool:
+    """Whether the paths of all turns are the same but for the number of the turn."""
+    return len({tuple(_path(op.path, each) for op in each.ops) for each in turns}) == 1
+
+
+def _labelled(turns: Sequence[Segment], by_turn: ByTurn) -> list[Segment] | None:
+    """The turns with labels that the spec computes; None where it computes none."""
+    found: list[dict[str, str]] = [{} for _ in turns]
+    if len({len(each.ops) for each in turns}) != 1 or any(each.step for each in turns):
+        return None
+    for ops in zip(*(each.ops for each in turns), strict=True):
+        paths = [op.path.split(".") for op in ops]
+        if len(set(map(len, paths))) != 1:
+            return None
+        for labels in zip(*paths, strict=True):
+            parts = [re.split(r"(\d+)", each) for each in labels]
+            alike = len(set(map(len, parts))) == 1
+            told = by_turn.label(parts) if alike else None
+            for names, label in zip(found, labels, strict=True):
+                if told is None or names.setdefault(label, told) != told:
+                    return None
+    return [replace(each, labels=names) for each, names in zip(turns, found, strict=True)]
 
 
 def _indexed(op: Op, segment: Segment) -> Op:

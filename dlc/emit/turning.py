@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.needed import reads
 from dlc.ir.nodes import Function, Op, Value, walk
 from dlc.records import dataclass
 from dlc.types.dims import Dim
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Segment:
     """Whether labels end with the turn's number, and are not just that."""
     factor: int = 1
     """How many numbers of a list a turn takes."""
+    labels: Mapping[str, str] = NOTHING
+    """Its labels as those of all turns, where the spec computes them: `b{4 * 2**i}` for `b32`."""
 
     @property
     def indices(self) -> Sequence[int]:
