@@ -22,6 +22,7 @@ from dlc.emit.layout import INDENT, layout
 from dlc.emit.names import identifier, snake, unique
 from dlc.emit.origins import expression, numbered, size
 from dlc.emit.python import docstring
+from dlc.emit.ranges import numbers
 from dlc.emit.requirements import words
 from dlc.emit.tree import (
     Arg,
@@ -35,7 +36,7 @@ from dlc.emit.tree import (
     transform,
     walk,
 )
-from dlc.ir.index import has_index
+from dlc.ir.index import has_index, upto_index
 from dlc.ir.nodes import Child, Function, Op, Param
 from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.splice import prefixed
@@ -498,14 +499,18 @@ class _Body:
         count = Num(child.count, "count")
         number = Word(_variable(op))
         made = call(maker.name, *([Word("each")] if maker.draws else []), *arguments)
-        turns, source = number.text, call("range", count)
+        turns, source = number.text, numbers(child.count, child.start, child.step)
         if maker.draws:
             turns = f"{turns}, each"
-            source = call("enumerate", call("jax.random.split", Word("KEY"), count))
+            each = call("jax.random.split", Word("KEY"), count)
+            plain = source == call("range", count)
+            strict = Keyword("strict", Word("True"))
+            source = call("enumerate", each) if plain else call("zip", source, each, strict)
         layers: Expr = DictGen(turn_key(child.path.rpartition(".")[2], number.text), made, turns, source)
         if len(maker.trees) > 1:
             layers = call("in_two_trees", layers)
-        return Item(keys, maker.trees, layers, maker.draws)
+        stem = self.init.places.layout(self.function.name).stacks[upto_index(child.path)]
+        return Item(keys, maker.trees, layers, maker.draws, layers=frozenset(stem.labels))
 
     def _turns(self, child: Child, keys: tuple[str, ...], function: Function, op: Op | None) -> Item:
         """The layers of a loop that do not begin alike, one by one."""

@@ -30,6 +30,8 @@ class Item:
     """The dicts that it brings along, by tree."""
     reads: bool = False
     """Whether it is computed of what was made before."""
+    layers: frozenset[str] = frozenset()
+    """The keys of layers that it makes, each by itself."""
 
 
 def trees_of(items: Sequence[Item]) -> tuple[str, ...]:
@@ -72,7 +74,7 @@ def _nested(places: Sequence[tuple[str, ...]]) -> bool:
 def _with_words(item: Item, words: Mapping[str, str]) -> Item:
     when = None if item.when is None else by_name(item.when, words)
     keys = tuple(
-        Counted.of(key, by_name(key.number, words)) if isinstance(key, Counted) else key for key in item.keys
+        Counted.of(key, by_name(key.told, words)) if isinstance(key, Counted) else key for key in item.keys
     )
     return replace(item, keys=keys, made=by_name(item.made, words), when=when)
 
@@ -132,7 +134,7 @@ def _pairs(tree: Tree) -> Expr:
 
 def _statements(items: Sequence[Item], trees: Sequence[str]) -> Iterator[str]:
     """Each part by itself, in dicts that are made before or come along with others."""
-    owners = {tree: {item.keys for item in items if tree in item.trees} for tree in trees}
+    owners = {tree: {keys for item in items if tree in item.trees for keys in _makes(item)} for tree in trees}
 
     def is_inside(item: Item) -> bool:
         above = (item.keys[:n] for n in range(1, len(item.keys)))
@@ -158,6 +160,11 @@ def _statements(items: Sequence[Item], trees: Sequence[str]) -> Iterator[str]:
                 yield from layout(word, 1)
             yield from (line for each in side for line in _statement(each, held, done, 2 if condition else 1))
     yield f"{INDENT}return {', '.join(trees)}"
+
+
+def _makes(item: Item) -> list[tuple[str, ...]]:
+    """The places that it fills."""
+    return [item.keys, *((*item.keys, label) for label in item.layers)]
 
 
 def _by_condition(items: Sequence[Item]) -> Iterator[tuple[Expr | None, tuple[list[Item], list[Item]]]]:
@@ -200,7 +207,9 @@ def _statement(
         for tree in item.trees
     }
     for tree in item.trees:
-        held[tree].update({item.keys[:n] for n in range(len(item.keys))}, item.containers.get(tree, set()))
+        below = item.containers.get(tree, set())
+        held[tree].update({item.keys[:n] for n in range(len(item.keys))}, below)
+        held[tree].update((*keys, *each[len(item.keys) :]) for keys in _makes(item) for each in below)
         done.setdefault((tree, item.keys), []).append(item.when)
     if len(places) == 1 or not any(there.values()):
         equals = "|=" if len(places) == 1 and any(there.values()) else "="

@@ -32,6 +32,7 @@ from dlc.emit.tree import (
 )
 from dlc.ir.index import INDEX, at_turn, factor_of, has_index, mark, offset_of, upto_index
 from dlc.records import dataclass, replace
+from dlc.types.terms import origin_free
 from dlc_torch import rows
 from dlc_torch.classes import Class
 from dlc_torch.reach import Roots, follow, locate, reach
@@ -169,8 +170,15 @@ class Looping:
         variable = ", ".join(variables.values())
         if self.loop.variable != "_":  # which turn it is matters
             variable = f"{self.loop.variable}, {f'({variable})' if len(sources) > 1 else variable}"
-            source = Call(Word("enumerate"), (source,))
+            source = self._counted(source)
         return replace(self.loop, count=NOWHERE, numbers=NOWHERE, body=body, variable=variable, source=source)
+
+    def _counted(self, source: Expr) -> Expr:
+        """What the loop goes over, with the numbers of its turns."""
+        first, step = self.loop.start, self.loop.step
+        if step != 1 or not origin_free(first):
+            return Call(Word("zip"), (self._range(), source, Keyword("strict", Word("True"))))
+        return Call(Word("enumerate"), (source, *([Keyword("start", Num(first))] if first else [])))
 
     def _below(self, path: Path, variables: Mapping[str, str]) -> Expr:
         prefix = upto_index(path.path)

@@ -110,10 +110,15 @@ def _placed(
     for op in body:
         yield op, turns
         inside = turns
-        if op.op == LOOP and (loop := Loop.of(op)).is_layers and isinstance(loop.count, int):
-            inside = (loop.count, int(str(loop.start)), loop.step)
+        if op.op == LOOP and (loop := Loop.of(op)).is_layers:
+            inside = _turns(loop)
         for region in (each for each in (op.region, op.otherwise) if each is not None):
             yield from _placed(region.body, inside)
+
+
+def _turns(loop: Loop) -> tuple[int, int, int] | None:
+    known = isinstance(loop.count, int) and isinstance(loop.start, int)
+    return (loop.count, loop.start, loop.step) if known else None  # type: ignore[return-value]
 
 
 def _flag(name: str, op: Op, value: Expr) -> Expr:

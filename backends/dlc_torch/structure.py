@@ -335,7 +335,8 @@ class Init:
     when: Expr | None = None
     """The condition under which there is such a part; else the attribute is None."""
     over: Expr | None = None
-    """What `i` runs over, where the statement is done in every turn of a loop."""
+    """What `turn` runs over, where the statement is done in every turn of a loop."""
+    turn: str = "i"
 
 
 def renamed(root: Node) -> dict[str, str]:
@@ -380,8 +381,10 @@ class Builder:
         """`down{i}` directly below the class: one attribute per turn, in a loop where a setting says how many."""
         assert node.turns is not None
         if node.is_open:
-            made = Call(Word("self.add_module"), (indexed(node.label), self.made(node)))
-            yield Init("", made, over=_turning(node))
+            part = self.made(node)
+            turn = variable(part, "i")
+            made = Call(Word("self.add_module"), (indexed(node.label, turn), part))
+            yield Init("", made, over=_turning(node), turn=turn)
             return
         for label in labels_of(node):
             yield Init(attribute_name(label), self.made(replace(node, label=label, turns=None)))
@@ -446,8 +449,9 @@ class Builder:
             if each.turns and (len(modules) == 1 or variables(made)):
                 parts += [Pairs(tuple(pairs))] if pairs else []
                 pairs = []
-                key = keyed(each.label if _is_by_turn(each.label) else INDEX.sub(mark(), each.label))
-                parts.append(DictGen(key, made, "i", _turning(each)))
+                turn = variable(made, "i")
+                key = keyed(each.label if _is_by_turn(each.label) else INDEX.sub(mark(), each.label), turn)
+                parts.append(DictGen(key, made, turn, _turning(each)))
                 continue
             pairs += ((Text(label), made) for label in labels_of(each))
         parts += [Pairs(tuple(pairs))] if pairs or not parts else []
@@ -466,9 +470,9 @@ def _is_by_turn(label: str) -> bool:
     return factor_of(label) != 1 or is_computed(label)
 
 
-def keyed(label: str) -> Expr:
+def keyed(label: str, turn: str = "i") -> Expr:
     """A label with the index of a loop, as the key of an `nn.ModuleDict`: a text."""
-    key = indexed(label)
+    key = indexed(label, turn)
     return Call(Word("str"), (key,)) if INDEX.fullmatch(label) else key
 
 
@@ -482,9 +486,9 @@ def anyhow(node: Expr) -> Expr:
     return Word(f"{getattr(node, 'function', '')}{op.given}{sizes}{attrs}")
 
 
-def variable(made: Expr) -> str:
+def variable(made: Expr, other: str = "_") -> str:
     """The variable of a loop that makes instances: the spec's where it is read."""
-    return next(iter(variables(made)), "_")
+    return next(iter(variables(made)), other)
 
 
 def variables(made: Expr) -> list[str]:

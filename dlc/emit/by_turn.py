@@ -28,11 +28,12 @@ ENOUGH = 3
 
 @dataclass(frozen=True, slots=True)
 class ByTurn:
-    """Tells what differs between turns with these numbers, which `variable` is and which go on by `step` to the `last`. `computed` is
-    what the spec makes of it; `known` are static parameters whose values say how often the loop turns."""
+    """Tells what differs between turns with these numbers, which `variable` is and which go on by `step` from the `first` to the
+    `last`. `computed` is what the spec makes of it; `known` are static parameters whose values say how often the loop turns."""
 
     indices: Sequence[int]
     step: int
+    first: Dim
     last: Dim
     variable: str
     computed: Sequence[Term]
@@ -94,7 +95,10 @@ class ByTurn:
         yield from (
             _as_size(each) for ahead in (0, -self.step, self.step) for each in self._expressions(ahead)
         )
-        yield from filter(None, (self._common(sizes), self._later(sizes)))
+        yield from filter(None, (self._common(sizes), later := self._later(sizes)))
+        if later is not None:  # `inputs if i == 0 else d`
+            first = Term("==", (self.turn, Term("dim", (self.first,))))
+            yield Dim.opaque(Term("if", (first, Term("dim", (sizes[0],)), Term("dim", (later,)))))
 
     def _expressions(self, ahead: int = 0) -> Iterator[Term]:
         """What the spec computes of the variable, in this turn or in one so far `ahead`."""
@@ -239,6 +243,9 @@ def _folded(part: Term) -> Term:
     """A term that says a number by itself as that number."""
     if part.op == "dim" and part.args[0].constant is not None:
         return Term("const", (int(part.args[0].constant),))
+    if part.op == "if" and part.args[0].op == "const":
+        chosen: Term = part.args[1] if part.args[0].args[0] else part.args[2]
+        return chosen
     if part.op in ("const", "name", "word", "list", "tuple", "for", "star") or not is_closed(part):
         return part
     try:

@@ -43,6 +43,7 @@ from dlc.emit.tree import (
     walk,
     without,
 )
+from dlc.emit.turning import computed_by
 from dlc.ir import loops
 from dlc.ir.loops import LOOP
 from dlc.ir.nodes import BY, Attr, Function, Op, Program, Region, Remark, Value
@@ -381,6 +382,7 @@ class Drafter:
         """The variable of a loop whose turns differ by a static value."""
         ops = list(walk_ops(body))
         given = [term for op in ops if self.passes(op) for _, term in op.given]
+        given += [term for op in ops if not op.callee for term in computed_by(op)]
         asked = [op.condition for op in ops if op.condition is not None]
         parts = (part for term in (*given, *asked) for part in term.parts())
         return next(
@@ -412,7 +414,7 @@ class Drafter:
             self._variable(op.region.body),
             kept=kept,
             turns=None if turns.constant is None else int(turns.constant),
-            numbers=NOWHERE if origin_free(start) else numbers(turns, start, parts.step),
+            numbers=NOWHERE if origin_free(start) and parts.step == 1 else numbers(turns, start, parts.step),
         )
 
     def list_of(self, whole: Value, word: str) -> Target:

@@ -446,7 +446,7 @@ def number_of(path: str, variable: str) -> str:
     return (variable if factor == 1 else f"{factor} * {variable}") + (f" + {offset}" if offset else "")
 
 
-def labelled(label: str, number: Expr) -> Expr:
+def labelled(label: str, number: Expr) -> Formatted:
     """A label at a number that is told by static parameters, where the index of a loop stands in it."""
     before, behind = split(label)
     made = _at_number(label, number) if is_computed(label) else number

@@ -16,6 +16,7 @@ from dlc.emit.draft import plain_name
 from dlc.emit.names import unique
 from dlc.emit.origins import renumbered
 from dlc.emit.sizes import readable
+from dlc.emit.turning import terms_of
 from dlc.ir.index import INDEX, split, upto_index
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Attr, Child, Function, Op, Program, Region, Setting, Value, walk
@@ -23,7 +24,6 @@ from dlc.ir.splice import path_of, with_path, with_values
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.terms import changed, rooted, turned
-from dlc.types.terms import term as as_term
 from dlc.types.traced import Term, TracedFloat, TracedInt
 
 # What a body makes again for itself rather than to be passed it.
@@ -70,10 +70,11 @@ class _Outliner:
             or parts.shared
             or not self.wanted(op)
             or not isinstance(parts.count, int)
+            or not isinstance(parts.start, int)
             or any(param.name.startswith(split(prefix)[0]) for param in self.function.params)
         ):
             return op
-        turns = (parts.count, int(str(parts.start)), parts.step)
+        turns = (parts.count, parts.start, parts.step)
         own = [each for each in self.children if each.path.startswith(f"{prefix}.") and each.turns == turns]
         made = self._function(region, prefix, own)
         if made is None:
@@ -159,7 +160,7 @@ class _Outliner:
 def _given_turn(function: Function) -> tuple[Function, dict[str, str]]:
     """The body of a turn with the number of the turn, where it reads that, as a static parameter; what that is called, and the
     variable of the loop that it is."""
-    terms = [told for op in walk(function.body) for told in _terms(op)]
+    terms = [told for op in walk(function.body) for told in terms_of(op)]
     variables = dict.fromkeys(each for told in terms for each in sorted(turned(told)))
     taken = {each.name for each in function.settings}
     names: dict[str, str] = {}
@@ -186,13 +187,7 @@ def _given_turn(function: Function) -> tuple[Function, dict[str, str]]:
 
 def varies(loop: Op) -> bool:
     """Whether parts of a loop's turns are of other sizes, or have other arguments, by the number of the turn."""
-    return any(turned(told) for op in walk((loop,)) if op.path for told in _terms(op))
-
-
-def _terms(op: Op) -> Iterator[Term]:
-    yield from (told for _, told in op.given)
-    yield from (as_term(size) for _, size in op.known)
-    yield from (as_term(size) for value in op.outputs for size in value.type.axes)
+    return any(turned(told) for op in walk((loop,)) if op.path for told in terms_of(op))
 
 
 def _prefix(body: Sequence[Op]) -> str | None:

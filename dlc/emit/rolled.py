@@ -252,8 +252,9 @@ def _by_turn(turns: Sequence[Segment], turn: Turn, span: Span, static: Mapping[s
     computed = dict.fromkeys(each for segment in turns for op in segment.ops for each in _computed(op))
     counts = {name: static[name] for name in names_in(turn.over) if isinstance(static.get(name), int)}
     count, start, step = span
-    last = said(Dim.of(start) + (Dim.of(count) - 1) * step)
-    return ByTurn([each.index for each in turns], step, last, turn.variable, tuple(computed), counts)
+    first = said(Dim.of(start))
+    last = first + (said(Dim.of(count)) - 1) * step
+    return ByTurn([each.index for each in turns], step, first, last, turn.variable, tuple(computed), counts)
 
 
 def _computed(op: Op) -> Iterator[Term]:

@@ -13,12 +13,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
+from typing import Any
 
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.needed import reads
 from dlc.ir.nodes import Function, Op, Value, walk
 from dlc.records import dataclass
 from dlc.types.dims import Dim
+from dlc.types.terms import term
+from dlc.types.traced import Term, TracedFloat, TracedInt
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -183,3 +186,25 @@ def read_behind(run: Sequence[Op], function: Function) -> set[str]:
     others = [op for op in function.body if id(op) not in inside]
     read = {name for op in others for name in reads(op)}
     return own & (read | {name for _, name in function.outputs})
+
+
+def terms_of(op: Op) -> Iterator[Term]:
+    """What an operation gives, computes with and makes, in terms of static parameters and the numbers of turns."""
+    yield from (told for _, told in op.given)
+    if op.condition is not None:
+        yield op.condition
+    yield from (term(size) for _, size in op.known)
+    yield from (term(size) for value in op.outputs for size in value.type.axes)
+    yield from computed_by(op)
+
+
+def computed_by(op: Op) -> Iterator[Term]:
+    """What an operation computes with."""
+    yield from (term(each) for _, value in op.attrs for each in _leaves(value))
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, tuple):
+        yield from (leaf for each in value for leaf in _leaves(each))
+    elif isinstance(value, Dim | TracedInt | TracedFloat):
+        yield value
