@@ -94,12 +94,13 @@ def _begins(
 ) -> bool:
     """Whether what the last turn leaves is what goes into the loop, where that has no turns: as one before the first would leave it."""
     made = {value.name: value.type for value in told[-1].values}
+    told_by_turn = {each for each in left if type(each) is not str}
     pairs = zip(going.takes(turns[0]), going.gives(turns[-1]), strict=True)
     axes = (each for a, b in pairs for each in zip(types[a].axes, types[b].axes, made[b].axes, strict=True))
     return all(
         sizes.by_turn.begins(said(first), said(common))
         for first, size, common in axes
-        if not left.keys().isdisjoint((said(size), sole_atom(said(size))))
+        if not told_by_turn.isdisjoint((said(size), sole_atom(said(size))))
     )
 
 

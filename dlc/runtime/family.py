@@ -178,8 +178,7 @@ class ModelFamily:
             )
         else:
             if which == "together" and sizes:
-                more = {name: self._more(name, value) for name, value in sizes.items()}
-                together = self._at(more, fixed)
+                together = self._at({name: _more(value) for name, value in sizes.items()}, fixed)
                 if together is not None:
                     yield tuple(sizes), together
                     return
@@ -199,7 +198,7 @@ class ModelFamily:
         one place of its rows are changed by themselves: they may be the sizes of kernels, which are odd, and at another counts."""
         value = self._settings[name]
         if name in self._taken_apart and isinstance(value, int):
-            return [iter((value + 1, value - 1))]
+            return [iter((2 * value, 3 * value)), iter((value + 1, value - 1))]
         if not isinstance(value, list | tuple) or self._at({name: _more(value)}, fixed) is not None:
             return [_sizes(value)]
         return [_changed_at(value, places) for places in _columns(value)]
@@ -262,12 +261,9 @@ class ModelFamily:
 
     @cached_property
     def _taken_apart(self) -> set[str]:
-        """Those that say how often loops turn whose turns are not alike: one turn more or less tells as much as twice as many."""
+        """Those that say how often loops turn whose turns are not alike. Where twice as many are too many, one more tells as much."""
         loops = {turn.over for op in self._ops for turn in op.loops}
         return set().union(*(names(each) for each in loops if not goes_over_a_list(each)))
-
-    def _more(self, name: str, value: Any) -> Any:
-        return value + 1 if name in self._taken_apart and isinstance(value, int) else _more(value)
 
     def _turning(self, name: str, value: Any) -> tuple[int, ...]:
         """Numbers at which a loop may have turns of a kind that it has none of: `i % every == 0` holds in none of two turns by threes."""
