@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -134,7 +135,7 @@ def emitted(name: str, backend: str) -> ModuleType:
 def torch_results(module: ModuleType, change: dict[str, Any], weights: Any, x: Any) -> Any:
     """The output, and the gradient of the sum of its squares by the input and the weights."""
     network = module.M(**change).eval()
-    network.load_state_dict({path: torch.from_numpy(value) for path, value in weights.items()})
+    network.load_state_dict({path: torch.tensor(value) for path, value in weights.items()})
     given = torch.from_numpy(x).requires_grad_()
     found = network(given)
     found.square().sum().backward()
@@ -213,3 +214,26 @@ def test_paths_of_turns() -> None:
     assert is_computed("b{2**i}") and not is_computed("h.{i+1}") and not is_computed("h.{3*i+1}")
     with pytest.raises(ValueError, match="no number of a path"):
         at_turn("b{len(i)}", 1)
+
+
+PRESETS = {"Generator": "TinyGenerator", "Discriminator": "TinyDiscriminator"}
+
+
+@pytest.mark.parametrize("backend", RESULTS)
+@pytest.mark.parametrize("name", PRESETS)
+def test_stylegan2_at_another_size(name: str, backend: str) -> None:
+    """Emitted for pictures of 1024x1024 pixels, made for 32x32."""
+    file = dlc.load(Path(__file__).parents[2] / "specs/generative/stylegan2.dl")
+    (source,) = file[name].emit(backend).files.values()
+    module = ModuleType("emitted")
+    sys.modules["emitted"] = module
+    exec(str(source).replace(f"class {name}(", "class M("), module.__dict__)
+    small = file[PRESETS[name]]
+    weights = generic_weights(small.program)
+    (value,) = small.program.main.inputs
+    shape = [4 if axis.constant is None else axis.constant for axis in value.type.axes]
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    (expected,) = run(small.program, weights, {value.name: x}).values()
+    found, _, by_path = RESULTS[backend](module, small.settings, weights, x)
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-4)
+    assert by_path.keys() == {each.path for each in small.parameters if each.kind == "param"}
