@@ -93,7 +93,7 @@ class ByTurn:
 
     def _sizes(self, sizes: Sequence[Dim]) -> Iterator[Dim]:
         yield from (
-            _as_size(each) for ahead in (0, -self.step, self.step) for each in self._expressions(ahead)
+            whole_number(each) for ahead in (0, -self.step, self.step) for each in self._expressions(ahead)
         )
         yield from filter(None, (self._common(sizes), later := self._later(sizes)))
         if later is not None:  # `inputs if i == 0 else d`
@@ -131,7 +131,7 @@ class ByTurn:
             product = self._product([monomial for monomial, _ in column])
             if factor is None or product is None:
                 return None
-            found = found + product * _as_size(factor)
+            found = found + product * whole_number(factor)
         return found
 
     def _product(self, monomials: Sequence[Monomial]) -> Dim | None:
@@ -254,15 +254,15 @@ def _folded(part: Term) -> Term:
         return part
 
 
-def _as_size(told: Term) -> Dim:
+def whole_number(told: Term) -> Dim:
     """A whole number as a size, which computes with sums and products."""
     match told:
         case Term("+", (a, b)):
-            return _as_size(a) + _as_size(b)
+            return whole_number(a) + whole_number(b)
         case Term("-", (a, b)):
-            return _as_size(a) - _as_size(b)
+            return whole_number(a) - whole_number(b)
         case Term("*", (a, b)):
-            return _as_size(a) * _as_size(b)
+            return whole_number(a) * whole_number(b)
     return as_size(told)
 
 

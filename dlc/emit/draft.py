@@ -27,6 +27,7 @@ from dlc.emit.statements import NOWHERE, Assign, Draft, If, Loop, Stmt, Target, 
 from dlc.emit.tree import (
     Binary,
     Call,
+    Dot,
     Expr,
     Keyword,
     Leaf,
@@ -44,6 +45,7 @@ from dlc.emit.tree import (
     without,
 )
 from dlc.emit.turning import computed_by
+from dlc.emit.uneven import LISTED, POP, PUSH
 from dlc.ir import loops
 from dlc.ir.loops import LOOP
 from dlc.ir.nodes import BY, Attr, Function, Op, Program, Region, Remark, Value
@@ -329,11 +331,25 @@ class Drafter:
         if op.condition is not None:
             self.body.append(self.choice(op, op.condition))
             return
+        if op.op in (LISTED, PUSH, POP):
+            self.body.append(self._of_list(op))
+            return
         if self._on_host(op):
             return
         expr = self.expression(op)
         if expr is not DONE:
             self.assign(op, expr)
+
+    def _of_list(self, op: Op) -> Stmt:
+        """What is done with a list of what turns keep for others."""
+        if op.op == LISTED:
+            return Assign((Target(op.out.name, "", ()),), Seq(tuple(map(self.tensor, op.inputs)), "[]"))
+        held, *values = map(self.tensor, op.inputs)
+        if op.op == POP:
+            return Assign((self.target(op.out),), Call(Dot(held, "pop")))
+        if len(values) == 1:
+            return Check(Call(Dot(held, "append"), tuple(values)), "")
+        return Check(Binary("+=", held, Seq(tuple(values), "[]")), "")
 
     def expression(self, op: Op) -> Expr:
         """The operation as an expression; DONE where it has become statements, or a name for another

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
@@ -21,13 +22,14 @@ from dlc.emit.draft import plain_name
 from dlc.emit.exact import exact
 from dlc.emit.merge import merge
 from dlc.emit.origins import owned
-from dlc.emit.turning import Carried, Segment, around, carried, read_behind, segments
+from dlc.emit.turning import Carried, Segment, around, carried, path_in, read_behind, segments
+from dlc.emit.uneven import LISTED, PUSH, SKIPS, Kept, Uneven, Unsaid, kept_by, read_elsewhere
 from dlc.emit.widths import Last, behind, left_behind, widened
-from dlc.ir.index import INDEX, has_index, mark, offset_of
+from dlc.ir.index import has_index, offset_of
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Child, Function, Fused, Op, Parameter, Program, Region, Turn, Value, walk
 from dlc.ir.splice import Names, path_of, reached
-from dlc.records import dataclass, replace
+from dlc.records import dataclass, field, replace
 from dlc.types.dims import Atom, Dim
 from dlc.types.tensor import TensorType
 from dlc.types.terms import as_dim, changed, evaluate, said, term
@@ -38,31 +40,136 @@ NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 def rolled(function: Function, functions: Mapping[str, Function]) -> Function:
-    """The function with the loops of the spec whole where all their turns do the same to what goes on from one to the next."""
+    """The function with the loops of the spec whole where all their turns do the same to what goes on from one to the next, or more than
+    others by a condition; with what turns keep for those of a later loop in a list, where that can be said of both."""
+    runs = list(_runs(function.body))
+    kept = kept_by(runs, [each.name for each in function.inputs])
+    if kept is not None:
+        with suppress(Unsaid):
+            return _rolled_by(function, functions, runs, kept)
+    return _rolled_by(function, functions, runs, None)
+
+
+def _rolled_by(
+    function: Function, functions: Mapping[str, Function], runs: Sequence[list[Op]], kept: Kept | None
+) -> Function:
     body: list[Op] = []
     children, names = list(function.children), Names.of(function)
     last: dict[str | Atom | Dim, Dim] = {}
     asked: list[Term] = []
-    for original in _runs(function.body):
+    lists = _Lists(kept)
+    for original in runs:
         turn = _turn(original[0])
         # A list that the loop itself goes over is told by its turns.
         own = names_in(turn.over) if turn is not None else set()
         left = {name: size for name, size in last.items() if not _is_of(name, own)}
         run = _completed(list(behind(original, function, left)))
-        whole = _whole(run, original, turn, function, names, functions, last) if turn is not None else None
+        whole = None
+        if turn is not None:
+            about = _About(turn, function, names, functions, last)
+            whole = None if lists.concern(original) else _whole(run, original, about)
+            whole = whole or _uneven(run, original, about, runs, kept)
         if whole is None:
-            body += run
+            if turn is not None and lists.concern(original):
+                raise Unsaid
+            body += lists.around(run)
             continue
-        loop, gone, kept, more, needed = whole
+        loop, gone, kept_children, more, needed = whole
         last.update(more)
         asked += needed
         at = next((k for k, child in enumerate(children) if child.path in gone), len(children))
         before = [child for child in children[:at] if child.path not in gone]
         after = [child for child in children[at:] if child.path not in gone]
-        children = [*before, *kept, *after]
+        children = [*before, *kept_children, *after]
+        body += lists.begun(original)
         body.append(loop)
     requires = (*function.requires, *asked)
     return replace(function, body=tuple(body), children=tuple(children), requires=requires)
+
+
+@dataclass
+class _Lists:
+    """The list of what turns keep: made before the first loop that adds to it, of what there is to be kept by then."""
+
+    kept: Kept | None
+    waiting: list[str] = field(default_factory=list)
+    is_there: bool = False
+
+    def concern(self, run: Sequence[Op]) -> bool:
+        """Whether a loop adds to the list, or takes from it."""
+        return self.kept is not None and bool(self.kept.popped_by(run) or self._made(run))
+
+    def _made(self, run: Sequence[Op]) -> list[str]:
+        pushed = self.kept.pushed if self.kept is not None else ()
+        return [value.name for op in run for value in op.outputs if value.name in pushed]
+
+    def around(self, run: Sequence[Op]) -> Iterator[Op]:
+        """Operations outside of loops, and what is kept of them."""
+        yield from run
+        kept = self._made(run)
+        if kept and self.is_there:
+            yield Op(PUSH, (SKIPS.name, *kept), ())
+        elif kept:
+            self.waiting += kept
+
+    def begun(self, run: Sequence[Op]) -> Iterator[Op]:
+        if self.concern(run) and not self.is_there:
+            self.is_there = True
+            yield Op(LISTED, tuple(self.waiting), (SKIPS,))
+
+
+@dataclass(frozen=True)
+class _About:
+    """What stands around a loop; `last` is what loops before it have left."""
+
+    turn: Turn
+    function: Function
+    names: Names
+    functions: Mapping[str, Function]
+    last: Last
+
+
+Made = tuple[Op, set[str], list[Child], Last, list[Term]]
+"""A loop, the instances that it stands for, these as its own, what it leaves of sizes, and what is asked for it."""
+
+
+def _uneven(
+    run: Sequence[Op], original: Sequence[Op], about: _About, runs: Sequence[list[Op]], kept: Kept | None
+) -> Made | None:
+    found = segments(run)
+    if not found or len(found) < 2 or any(each.step or each.count != 1 for each in found):
+        return None
+    static = dict(about.function.static)
+    span = _span(about.turn.over, len(found), found[0].index, static)
+    if span is None or any(op.region is not None for op in run):
+        return None
+    by_turn = _by_turn(found, about.turn, span, static)
+    popped = kept.popped_by(original) if kept is not None else ()
+    read = read_elsewhere(original, runs, [value for _, value in about.function.outputs], kept)
+    uneven = Uneven(
+        found,
+        about.turn,
+        by_turn,
+        span,
+        about.function,
+        about.functions,
+        about.names,
+        about.last,
+        kept,
+        popped,
+        read,
+        _indexed,
+    )
+    try:
+        made = uneven.run()
+    except Unsaid:
+        if kept is not None:
+            raise
+        return None
+    if made is None or not _covers(about.function, uneven.gone):
+        return None
+    loop, left = made
+    return loop, uneven.gone, uneven.children, left, []
 
 
 def _is_of(name: object, lists: set[str]) -> bool:
@@ -115,15 +222,9 @@ def _completed(run: list[Op]) -> list[Op]:
     return list(map(complete, run))
 
 
-def _whole(
-    run: Sequence[Op],
-    original: Sequence[Op],
-    turn: Turn,
-    function: Function,
-    names: Names,
-    functions: Mapping[str, Function],
-    last: Last,
-) -> tuple[Op, set[str], list[Child], Last, list[Term]] | None:
+def _whole(run: Sequence[Op], original: Sequence[Op], about: _About) -> Made | None:
+    turn, function, names = about.turn, about.function, about.names
+    functions, last = about.functions, about.last
     found = segments(run)
     if not found or (len(found) < 2 and not _told_by_turn(found[0])):
         return None
@@ -186,8 +287,8 @@ def _whole(
 def _fused(path: str, segment: Segment, function: Function) -> Fused | None:
     """What the layer at a turn's path stands for."""
     for child in function.children:
-        if child.fused is not None and _path(child.path, segment) == path:
-            return child.fused.moved(lambda part: _path(part, segment))
+        if child.fused is not None and path_in(child.path, segment) == path:
+            return child.fused.moved(lambda part: path_in(part, segment))
     return None
 
 
@@ -279,7 +380,7 @@ def _form(segment: Segment, going: Carried, *, given: bool = True) -> object:
     for op in segment.ops:
         if op.region is not None or op.otherwise is not None:
             return None
-        path = _path(op.path, segment)
+        path = path_in(op.path, segment)
         attrs = tuple(
             (key, as_written(op, key, value) if op.path else origin_key(value))
             if given or op.op != "call" or not isinstance(value, int | float | str | None)
@@ -423,27 +524,6 @@ def _size(size: Dim) -> object:
     return said(size), size
 
 
-def _path(path: str, segment: Segment) -> str:
-    """`h.{i}` for `h.3` in turn 3, and for `h.{i+1}` in the second turn of a round; `conv{i}` for `conv3` where labels end with the
-    number."""
-    if not path:
-        return path
-    if segment.step:
-        return INDEX.sub(mark(), path) if has_index(path) else path
-    if segment.labels:
-        return ".".join(segment.labels.get(label, label) for label in path.split("."))
-    if segment.factor != 1:
-        return ".".join(_ahead_by(label, segment) for label in path.split("."))
-    before = r"(?<!\d)" if segment.is_suffix else r"(?<![^.])"
-    return re.sub(rf"{before}{segment.index}(?![^.])", mark(), path)
-
-
-def _ahead_by(label: str, segment: Segment) -> str:
-    """`{3*i+1}` for `7` in turn 2 of turns that take three numbers."""
-    offset = int(label) - segment.factor * segment.index if label.isdigit() else -1
-    return mark(offset, segment.factor) if 0 <= offset < segment.factor else label
-
-
 def _numbered(turns: Sequence[Segment], by_turn: ByTurn) -> list[Segment]:
     """The turns, with what is known of their paths: whether those that differ do so in the end of a label, how many numbers a turn
     takes, or what the spec computes."""
@@ -461,7 +541,7 @@ def _numbered(turns: Sequence[Segment], by_turn: ByTurn) -> list[Segment]:
 
 def _agree(turns: Sequence[Segment]) -> bool:
     """Whether the paths of all turns are the same but for the number of the turn."""
-    return len({tuple(_path(op.path, each) for op in each.ops) for each in turns}) == 1
+    return len({tuple(path_in(op.path, each) for op in each.ops) for each in turns}) == 1
 
 
 def _labelled(turns: Sequence[Segment], by_turn: ByTurn) -> list[Segment] | None:
@@ -487,7 +567,7 @@ def _indexed(op: Op, segment: Segment) -> Op:
     assert segment.factor != 1 or not has_index(op.path) or offset_of(op.path) == 0
     inner = {each.variable: each.index for each in op.loops[1:]}  # (loops inside are taken apart)
     given = tuple((name, _each(term, inner)) for name, term in op.given)
-    return replace(op, path=_path(op.path, segment), loops=(), given=given)
+    return replace(op, path=path_in(op.path, segment), loops=(), given=given)
 
 
 def _each(told: Term, inner: Mapping[str, int] = NOTHING) -> Term:

@@ -407,7 +407,7 @@ def _from_python(node: ast.AST) -> Expr:
 
 # How tightly an expression binds, loosest first (Python's grammar).
 _LEVELS: Mapping[str, int] = {
-    "or": 1, "and": 2, "not ": 3, "is": 4, "is not": 4, "in": 4, "not in": 4, "==": 4, "!=": 4, "<": 4, "<=": 4, ">": 4, ">=": 4, "|": 5, "^": 6, "&": 7,
+    "+=": 0, "or": 1, "and": 2, "not ": 3, "is": 4, "is not": 4, "in": 4, "not in": 4, "==": 4, "!=": 4, "<": 4, "<=": 4, ">": 4, ">=": 4, "|": 5, "^": 6, "&": 7,
     "+": 9, "-": 9, "*": 10, "/": 10, "//": 10, "%": 10, "@": 10, "**": 12,
 }  # fmt: skip
 _UNARY, _POWER, _ATOM = 11, 12, 13

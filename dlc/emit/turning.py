@@ -10,11 +10,13 @@ What comes from outside and is not the same in all turns, as a mask for every se
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
+from dlc.ir.index import INDEX, has_index, mark
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.needed import reads
 from dlc.ir.nodes import Function, Op, Value, walk
@@ -82,6 +84,27 @@ class Carried:
     def gives(self, segment: Segment) -> tuple[str, ...]:
         makes = segment.makes
         return tuple(makes[at] for at in self.made)
+
+
+def path_in(path: str, segment: Segment) -> str:
+    """`h.{i}` for `h.3` in turn 3, and for `h.{i+1}` in the second turn of a round; `conv{i}` for `conv3` where labels end with the
+    number."""
+    if not path:
+        return path
+    if segment.step:
+        return INDEX.sub(mark(), path) if has_index(path) else path
+    if segment.labels:
+        return ".".join(segment.labels.get(label, label) for label in path.split("."))
+    if segment.factor != 1:
+        return ".".join(_ahead_by(label, segment) for label in path.split("."))
+    before = r"(?<!\d)" if segment.is_suffix else r"(?<![^.])"
+    return re.sub(rf"{before}{segment.index}(?![^.])", mark(), path)
+
+
+def _ahead_by(label: str, segment: Segment) -> str:
+    """`{3*i+1}` for `7` in turn 2 of turns that take three numbers."""
+    offset = int(label) - segment.factor * segment.index if label.isdigit() else -1
+    return mark(offset, segment.factor) if 0 <= offset < segment.factor else label
 
 
 def segments(run: Sequence[Op]) -> list[Segment] | None:

@@ -11,14 +11,14 @@ for whoever emits to try (`settled.py`)."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dlc.emit.alike import origin_key
 from dlc.emit.by_turn import ByTurn
 from dlc.emit.origins import OPEN, renumbered
 from dlc.emit.turning import Carried, Segment
-from dlc.ir.nodes import Function, Op
+from dlc.ir.nodes import Function, Op, walk
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Atom, Dim, sole_atom
 from dlc.types.tensor import TensorType
@@ -70,18 +70,20 @@ def widened(
     sizes = sizes.going(turns, going, types)
     rows: list[list[Op]] = []
     for ops in zip(*(each.ops for each in turns), strict=True):
-        made = _alike(ops, sizes, functions)
-        if made is None:
+        told = alike(ops, sizes, functions)
+        if told is None:
             return None
-        rows.append(made)
+        rows.append(told)
     columns = zip(*rows, strict=True)
     found = [replace(each, ops=tuple(ops)) for each, ops in zip(turns, columns, strict=True)]
-    left = _last(turns, found[-1], going, types, sizes)
+    made = {value.name: value.type for value in found[-1].values}
+    ends = zip(going.takes(turns[0]), going.gives(turns[-1]), strict=True)
+    left = left_by([(types[first], types[last], made[last]) for first, last in ends], sizes)
     taken = [sizes.type([types[name] for name in row]) for row in zip(*map(going.takes, turns), strict=True)]
-    told = [each for each in taken if each is not None]
-    if left is None or len(told) < len(taken):
+    known = [each for each in taken if each is not None]
+    if left is None or len(known) < len(taken):
         return None
-    return Widened(tuple(found), left, tuple(told), not _begins(found, turns, going, types, sizes, left))
+    return Widened(tuple(found), left, tuple(known), not _begins(found, turns, going, types, sizes, left))
 
 
 def _begins(
@@ -146,18 +148,14 @@ def _behind(told: Dim, last: Last) -> Dim:
     return told.substitute(_named(last)).replace(change)
 
 
-def _last(
-    turns: Sequence[Segment], told: Segment, going: Carried, types: Mapping[str, TensorType], sizes: Sizes
-) -> Last | None:
+def left_by(ends: Sequence[tuple[TensorType, TensorType, TensorType]], sizes: Sizes) -> Last | None:
     """What the sizes of the last turn, and the elements of lists that they speak of, are behind the loop; None where that can't be
-    said. `told` is the last turn as all are."""
+    said. Of each value that goes on, what it is before the first turn, behind the last, and as all turns leave it."""
     found: dict[str | Atom | Dim, Dim] = {}
-    made = {value.name: value.type for value in told.values}
-    for taken, given in zip(going.takes(turns[0]), going.gives(turns[-1]), strict=True):
-        before, after = types[taken], types[given]
+    for before, after, made in ends:
         if (before.dtype, before.rank) != (after.dtype, after.rank):
             return None
-        for first, size, common in zip(before.axes, after.axes, made[given].axes, strict=True):
+        for first, size, common in zip(before.axes, after.axes, made.axes, strict=True):
             raw = said(size)
             if raw == said(first) or common == OPEN or raw.constant is not None:
                 continue
@@ -189,7 +187,7 @@ def _last(
 # --- one operation of all turns -----------------------------------------------------------------------------------
 
 
-def _alike(ops: Sequence[Op], sizes: Sizes, functions: Mapping[str, Function]) -> list[Op] | None:
+def alike(ops: Sequence[Op], sizes: Sizes, functions: Mapping[str, Function]) -> list[Op] | None:
     """The same operation of all turns, with sizes that are the same expression in each."""
     first, callee = ops[0], functions.get(ops[0].callee)
     if any(each.region is not None or each.otherwise is not None or each.op == "param" for each in ops):
@@ -202,7 +200,7 @@ def _alike(ops: Sequence[Op], sizes: Sizes, functions: Mapping[str, Function]) -
     named: list[tuple[tuple[str, Dim], ...]] = []
     for row in ([each.known for each in ops], [each.dims for each in ops]):
         made = [(turn[0][0], sizes.common([size for _, size in turn])) for turn in zip(*row, strict=True)]
-        if not all(size != OPEN or _is_free(name, callee) for name, size in made):
+        if not all(size != OPEN or _is_free(name, callee, functions) for name, size in made):
             return None
         named.append(tuple(made))
     types = [sizes.type([op.outputs[k].type for op in ops]) for k in range(len(first.outputs))]
@@ -252,11 +250,31 @@ def _numbers_of(values: Sequence[Any], sizes: Sizes) -> Any:
     return sizes.by_turn.number(values)
 
 
-def _is_free(name: str, callee: Function | None) -> bool:
+def _is_free(name: str, callee: Function | None, functions: Mapping[str, Function]) -> bool:
     """Whether nothing that a layer holds is as large as one of its inputs' dims: the height of a picture."""
-    if callee is None or not callee.library or callee.children:
+    if callee is None or any(
+        name in said(axis).symbols for param in callee.params for axis in param.type.axes
+    ):
         return False
-    return not any(name in said(axis).symbols for param in callee.params for axis in param.type.axes)
+    calls = [op for op in walk(callee.body) if op.callee]
+    return not any(_speak_of(name, op) for op in calls) and all(
+        _is_free(own, functions.get(op.callee), functions)
+        for op in calls
+        for own, size in op.dims
+        if name in said(size).symbols
+    )
+
+
+def _speak_of(name: str, op: Op) -> bool:
+    """Whether a call gives a size as a static argument."""
+    given = (*(value for _, value in op.attrs), *(size for _, size in op.known))
+    return any(name in symbols_of(each) for each in given)
+
+
+def symbols_of(value: Any) -> frozenset[str]:
+    if isinstance(value, tuple):
+        return frozenset[str]().union(*map(symbols_of, value))
+    return said(value).symbols if isinstance(value, Dim) else frozenset()
 
 
 # --- sizes --------------------------------------------------------------------------------------------------------
@@ -273,16 +291,32 @@ class Sizes:
     last: Last
     carried: Mapping[tuple[Dim, ...], Dim] = field(default_factory=dict)
     """What goes on from turn to turn: the sizes in all turns, and how they are told."""
+    conditions: tuple[Term, ...] = ()
+    """What was decided on the number of the turn."""
+
+    def restricted(self, turns: Sequence[int]) -> Sizes:
+        """Of some of the turns, by their places."""
+        carried = {tuple(row[k] for k in turns): told for row, told in self.carried.items()}
+        indices = [self.indices[k] for k in turns]
+        return replace(self, by_turn=replace(self.by_turn, indices=indices), carried=carried)
 
     def going(self, turns: Sequence[Segment], going: Carried, types: Mapping[str, TensorType]) -> Sizes:
         """With what a turn takes of the one before it."""
-        found: dict[tuple[Dim, ...], Dim] = {}
         takes, gives = [going.takes(each) for each in turns], [going.gives(each) for each in turns]
-        for k, first in enumerate(takes[0]):
-            for a in range(types[first].rank):
-                taken = tuple(said(types[each[k]].axes[a]) for each in takes if types[each[k]].rank > a)
-                given = [said(types[each[k]].axes[a]) for each in gives if types[each[k]].rank > a]
-                told = self._told(given) if len(taken) == len(given) == len(turns) else None
+        columns = (
+            ([types[each[k]] for each in takes], [types[each[k]] for each in gives])
+            for k in range(len(takes[0]))
+        )
+        return self.with_carried(columns)
+
+    def with_carried(self, values: Iterable[tuple[Sequence[TensorType], Sequence[TensorType]]]) -> Sizes:
+        """With what turns take of the ones before them, and leave to the next."""
+        found: dict[tuple[Dim, ...], Dim] = {}
+        for takes, gives in values:
+            for a in range(takes[0].rank):
+                taken = tuple(said(each.axes[a]) for each in takes if each.rank > a)
+                given = [said(each.axes[a]) for each in gives if each.rank > a]
+                told = self._told(given) if len(taken) == len(given) == len(self.indices) else None
                 base = None if told is None else _series(told, self.turn)
                 if base is not None and not self.indices[0]:
                     row = Dim.opaque(Term("index", (self.with_first(taken[0], base), self.turn)))
@@ -322,6 +356,8 @@ class Sizes:
 
     def last_of(self, first: Dim, base: Term) -> Dim:
         """What goes on behind the loop: its first value where that has no turns."""
+        if self.is_whole(base) and _reads_element(_behind(first, self.last), base):  # there is one then
+            return Dim.opaque(_end_of(base))
         end = Term("const", (-1,)) if self.is_whole(base) else _alone(self.count)
         return Dim.opaque(Term("index", (self.with_first(first, base), end)))
 
@@ -349,7 +385,30 @@ class Sizes:
         ]
         whole = (row[0] for row in rows if len(set(row)) == 1)
         late = (self._led(here[0], row[1]) for row in rows if len(set(row[1:])) == 1)
-        return next(whole, None) or next(filter(None, late), None) or self.by_turn.size(here)
+        found = next(whole, None) or next(filter(None, late), None) or self.by_turn.size(here)
+        return found or next(filter(None, (self._parted(here, each) for each in self.conditions)), None)
+
+    def _parted(self, here: Sequence[Dim], condition: Term) -> Dim | None:
+        """A size that is one thing where a condition holds, and another where it does not."""
+        answers = [self.holds(condition, turn) for turn in self.indices]
+        if None in answers or len(set(answers)) == 1:
+            return None
+        sides: list[Dim] = []
+        for side in (True, False):
+            own = [k for k, answer in enumerate(answers) if answer is side]
+            told = replace(self.restricted(own), conditions=())._told([here[k] for k in own])
+            if told is None:
+                return None
+            sides.append(told)
+        asked = changed(condition, lambda part: Term("each", part.args) if part.op == "turn" else part)
+        return Dim.opaque(Term("if", (asked, *map(_alone, sides))))
+
+    def holds(self, condition: Term, turn: int) -> bool | None:
+        """Whether a condition holds in a turn; None where static parameters do not tell."""
+        try:
+            return bool(evaluate(condition, {**self.static, self.variable: turn}))
+        except (ArithmeticError, KeyError, LookupError, TypeError, ValueError):
+            return None
 
     def _ways(self, sizes: Sequence[Dim]) -> Iterator[tuple[int, bool]]:
         """How turns may go through lists: at which level of nested ones, and whether from the end."""
@@ -386,6 +445,24 @@ class Sizes:
 def _numbers(name: str) -> list[int]:
     """The numbers in what a size calls an element of a list: `rows[2][0]`."""
     return [int(each) for each in re.findall(r"\[(\d+)\]", name)] if "[" in name else []
+
+
+def _reads_element(size: Dim, base: Term) -> bool:
+    """Whether a size is an element of a list, which has one then."""
+    held = base.args[0] if base == from_end(base.args[0]) else base
+    if any(
+        name.startswith(f"{held.args[0]}[") and _numbers(name) for name in size.symbols if held.op == "param"
+    ):
+        return True
+    told = (each.term for each in size.opaques())
+    return any(each.op == "index" and each.args[0] == held for each in told)
+
+
+def _end_of(base: Term) -> Term:
+    """The last element of a list: the first of one that is taken from its end."""
+    if base == from_end(base.args[0]):
+        return Term("index", (base.args[0], Term("const", (0,))))
+    return Term("index", (base, Term("const", (-1,))))
 
 
 def _series(size: Dim, number: Term) -> Term | None:

@@ -98,7 +98,10 @@ class Writer:
             self.lines.append(f"{' ' * margin}# {''.join(filter(str.isprintable, line))}".rstrip())
 
     def check(self, stmt: Check) -> None:
-        """Raise an error unless a condition holds."""
+        """Raise an error unless a condition holds; what is no condition is done."""
+        if is_done(stmt.condition):
+            self.line(self.text(stmt.condition))
+            return
         self.lines += check_lines(stmt, self.text, self.indent)
 
     def store(self, path: Expr, value: Expr) -> None:
@@ -423,6 +426,14 @@ def _held_name(expr: Expr) -> list[str]:
         case At(_, (Text(name),)) if name.isidentifier():
             return [name]
     return []
+
+
+def is_done(expr: Expr) -> bool:
+    """Whether an expression adds to a list."""
+    match expr:
+        case Call(Dot(_, "append"), _) | Binary("+=", _, _):
+            return True
+    return False
 
 
 def _letters(target: Target, stmt: Assign) -> list[str]:
