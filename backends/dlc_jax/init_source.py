@@ -32,6 +32,9 @@ class Item:
     """Whether it is computed of what was made before."""
     layers: frozenset[str] = frozenset()
     """The keys of layers that it makes, each by itself."""
+    turns: str = ""
+    over: Expr = field(default_factory=lambda: Word(""))
+    """The variables of a loop in whose turns it is made, and what that goes over."""
 
 
 def trees_of(items: Sequence[Item]) -> tuple[str, ...]:
@@ -52,7 +55,7 @@ def written(items: Sequence[Item], trees: Sequence[str], words: Mapping[str, str
     items = [_with_key(item, next(keys)) if item.draws else item for item in items]
     lines = [f"{INDENT}keys = jax.random.split(key, {count})"] if count > 1 else []
     places = [item.keys for item in items]
-    plain = all(item.when is None and not item.reads for item in items)
+    plain = all(item.when is None and not item.reads and not item.turns for item in items)
     simple = len(trees) == 1 and plain and not _nested(places) and () not in places
     if simple:
         return (
@@ -76,11 +79,14 @@ def _with_words(item: Item, words: Mapping[str, str]) -> Item:
     keys = tuple(
         Counted.of(key, by_name(key.told, words)) if isinstance(key, Counted) else key for key in item.keys
     )
-    return replace(item, keys=keys, made=by_name(item.made, words), when=when)
+    return replace(item, keys=keys, made=by_name(item.made, words), over=by_name(item.over, words), when=when)
 
 
 def _with_key(item: Item, key: Expr) -> Item:
-    return replace(item, made=transform(item.made, lambda node: key if node == Word("KEY") else node))
+    def change(node: Expr) -> Expr:
+        return key if node == Word("KEY") else node
+
+    return replace(item, made=transform(item.made, change), over=transform(item.over, change))
 
 
 Tree = dict[str, "Tree | Expr"]
@@ -195,6 +201,9 @@ def _statement(
     indent: int,
 ) -> Lines:
     """Puts a part where it stands: into the innermost dict that there is, or together with what stands there already."""
+    if item.turns:
+        head = layout(f"for {item.turns} in {text(item.over)}:", indent)
+        return [*head, *_statement(replace(item, turns=""), held, done, indent + 1)]
     places, made = [], item.made
     for tree in item.trees:
         depth = max((n for n in range(len(item.keys)) if item.keys[:n] in held[tree]), default=0)

@@ -295,9 +295,13 @@ class Places:
 
     def _stack(self, layout: Layout, group: Sequence[Function]) -> None:
         stems: dict[str, Child] = {}
+        counts: dict[str, set[int]] = {}
         for path, (child, *_) in layout.children.items():
             if child.count:
-                stems.setdefault(upto_index(path), child)
+                stem = upto_index(path)
+                counts.setdefault(stem, set()).add(int(child.count))
+                if stem not in stems or stems[stem].count < child.count:  # (not all turns have all parts)
+                    stems[stem] = child
         labels = [path.split(".") for path in (*layout.children, *layout.params)]
         own = {stem: _labels(stem, child) for stem, child in stems.items()}
         for stem, child in stems.items():
@@ -310,7 +314,7 @@ class Places:
             others -= own[stem]
             start, _, step = _numbers(stem, child)
             # Those of a stack are called by their place in it alone.
-            apart = not origin_free(child.start)
+            apart = not origin_free(child.start) or len(counts[stem]) > 1
             apart = apart or any(self.varies(group, each) for each in layout.children[child.path])
             key = "" if apart else _key(label, others, start, step, bool(parents))
             keys = (*parents, key) if key else tuple(parents)

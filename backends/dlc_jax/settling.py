@@ -36,6 +36,7 @@ from dlc.emit.tree import (
     transform,
     walk,
 )  # fmt: skip
+from dlc.emit.write import is_done
 from dlc.ir.index import has_index, upto_index, without_index
 from dlc.ir.nodes import Function
 from dlc.records import dataclass, field, replace
@@ -239,6 +240,8 @@ class Settling:
     def _selected(self, loop: Loop) -> Loop | None:
         """The loop with `jnp.where` for choices among values by the number of the turn; None where the number decides on more than
         that."""
+        if any(_is_of_list(stmt) for stmt in _flat(loop.body)):
+            return None
         turn, body = Word(loop.variable), list[Stmt]()
         given = (*loop.results, *(item for _, item in loop.kept))
         if any(_speaks_of(node, turn) for each in given for node in walk(each)):
@@ -470,6 +473,23 @@ def _handing_out(stmt: Stmt, held: str, whole: Target) -> Loop:
     item = next(item for target, item in stmt.kept if target.name == held)
     kept = tuple(each for each in stmt.kept if each[0].name != held)
     return replace(stmt, results=(*stmt.results, item), outputs=(*stmt.outputs, whole), kept=kept)
+
+
+def _is_of_list(stmt: Stmt) -> bool:
+    """Whether a statement adds to a list of Python, or takes from one."""
+    if isinstance(stmt, Check):
+        return is_done(stmt.condition)
+    match stmt:
+        case Assign(expr=Call(Dot(_, "pop"), ())):
+            return True
+    return False
+
+
+def _flat(body: Iterable[Stmt]) -> Iterator[Stmt]:
+    for stmt in body:
+        yield stmt
+        if isinstance(stmt, If):
+            yield from _flat((*stmt.then, *stmt.otherwise))
 
 
 def _speaks_of(node: Expr, turn: Word) -> bool:

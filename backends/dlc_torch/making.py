@@ -18,6 +18,7 @@ from dlc.types.terms import rooted
 from dlc.types.traced import Term
 from dlc_torch.drafter import Instance
 from dlc_torch.neural import is_same, native_layer
+from dlc_torch.structure import turns_of
 
 
 @dataclass
@@ -41,6 +42,8 @@ class Making:
             if op.path == child.path and op.callee
         ]
         there = [op for op, own in calls if own == turns or turns is None]
+        # A part that not all turns have is called in one that does.
+        there = there or [op for op, own in calls if own and turns and {*turns_of(turns)} <= {*turns_of(own)}]
         moved = (self.moved.get((each.name, child.path)) for each in self.functions)
         there += [op for op in (*moved, child.call) if op is not None]
         same = [op for op in there if op.callee == child.function]
