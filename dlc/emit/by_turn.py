@@ -45,13 +45,15 @@ class ByTurn:
 
     def size(self, sizes: Sequence[Dim]) -> Dim | None:
         """A size of every turn as one expression; None where there is none."""
-        for told in self._sizes(sizes):
-            if all(
-                self._at(told, turn) == self._settled(size)
-                for size, turn in zip(sizes, self.indices, strict=True)
-            ):
-                return told
-        return None
+        return next((told for told in self._sizes(sizes) if self._is_there(told, sizes)), None)
+
+    def but_first(self, sizes: Sequence[Dim]) -> Dim | None:
+        """A size that is another one in the first turn: `inputs if i == 0 else d`."""
+        later = self._later(sizes)
+        if later is None:
+            return None
+        first = Term("==", (self.turn, Term("dim", (self.first,))))
+        return Dim.opaque(Term("if", (first, Term("dim", (sizes[0],)), Term("dim", (later,)))))
 
     def number(self, values: Sequence[Any]) -> Any:
         """A plain number of every turn, as that of the first with its expression; None where there is none."""
@@ -92,13 +94,8 @@ class ByTurn:
     # --- candidates
 
     def _sizes(self, sizes: Sequence[Dim]) -> Iterator[Dim]:
-        yield from (
-            whole_number(each) for ahead in (0, -self.step, self.step) for each in self._expressions(ahead)
-        )
-        yield from filter(None, (self._common(sizes), later := self._later(sizes)))
-        if later is not None:  # `inputs if i == 0 else d`
-            first = Term("==", (self.turn, Term("dim", (self.first,))))
-            yield Dim.opaque(Term("if", (first, Term("dim", (sizes[0],)), Term("dim", (later,)))))
+        yield from self._computed()
+        yield from filter(None, (self._common(sizes), self._later(sizes)))
 
     def _expressions(self, ahead: int = 0) -> Iterator[Term]:
         """What the spec computes of the variable, in this turn or in one so far `ahead`."""
@@ -114,7 +111,18 @@ class ByTurn:
         """What the sizes are from the second turn on: that this says the first one too, is looked at."""
         if len(sizes) < ENOUGH:
             return None
-        return replace(self, indices=self.indices[1:])._common(sizes[1:])
+        later = replace(self, indices=self.indices[1:])
+        told = (each for each in later._computed() if later._is_there(each, sizes[1:]))
+        return next(told, None) or later._common(sizes[1:])
+
+    def _computed(self) -> Iterator[Dim]:
+        """What the spec computes, in this turn, the one before or the one after."""
+        for ahead in (0, -self.step, self.step):
+            yield from map(whole_number, self._expressions(ahead))
+
+    def _is_there(self, told: Dim, sizes: Sequence[Dim]) -> bool:
+        pairs = zip(sizes, self.indices, strict=True)
+        return all(self._at(told, turn) == self._settled(size) for size, turn in pairs)
 
     # --- what is the same in all turns but for some numbers
 

@@ -12,6 +12,8 @@ from dlc.ir.nodes import Function
 from dlc.records import dataclass, field, replace
 
 NOWHERE = Word("")
+HELD = "list"
+"""The dtype of what is a list of tensors."""
 
 
 @dataclass(frozen=True, slots=True)

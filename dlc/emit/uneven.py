@@ -20,6 +20,7 @@ from itertools import pairwise
 from typing import Any
 
 from dlc.emit.by_turn import ByTurn, whole_number
+from dlc.emit.statements import HELD
 from dlc.emit.turning import Segment, path_in, segments
 from dlc.emit.widths import Last, Sizes, alike, left_behind, left_by
 from dlc.ir.index import has_index
@@ -34,10 +35,8 @@ from dlc.types.terms import evaluate, negated, said
 from dlc.types.traced import Term, TracedInt
 
 LISTED, PUSH, POP = "listed", "push", "pop"
-SKIPS = Value("skips", TensorType("list", ()))
+SKIPS = Value("skips", TensorType(HELD, ()))
 Runs = Sequence[Sequence[Op]]
-Place = tuple[str, int]
-"""An operand of a turn's operation: the name of the operation's first result, and which operand."""
 
 
 class Unsaid(Exception):
@@ -54,8 +53,8 @@ class Kept:
 
     pushed: tuple[str, ...]
     takes: Mapping[str, Sequence[Sequence[str]]]
-    carried: Mapping[str, int]
-    """Which operand of an operation is what the turn before left."""
+    begins: Mapping[str, str]
+    """By the loop's first operation, the value that its first turn begins with."""
 
     def popped_by(self, run: Sequence[Op]) -> Sequence[Sequence[str]]:
         return self.takes.get(_key(run), ())
@@ -66,7 +65,7 @@ def kept_by(runs: Runs, inputs: Sequence[str]) -> Kept | None:
     made = [*inputs, *(value.name for run in runs for op in walk(run) for value in op.outputs)]
     order = {name: k for k, name in enumerate(made)}
     takes: dict[str, Sequence[Sequence[str]]] = {}
-    carried: dict[str, int] = {}
+    begins: dict[str, str] = {}
     for run in runs:
         turns = _turns(run)
         if turns is None:
@@ -74,11 +73,11 @@ def kept_by(runs: Runs, inputs: Sequence[str]) -> Kept | None:
         goes = _goes_on(turns)
         if goes is None:
             continue
-        own = [_own(turn, turns, place) for turn, place in zip(turns, goes, strict=True)]
+        own = [_own(turn, turns, taken) for turn, taken in zip(turns, goes, strict=True)]
         if not any(own):
             continue
         takes[_key(run)] = [sorted(each, key=lambda name: -order[name]) for each in own]
-        carried |= dict(goes)
+        begins[_key(run)] = goes[0]
     popped = [name for turns in takes.values() for turn in turns for name in turn]
     pushed = tuple(sorted(popped, key=lambda name: order[name]))
     if (
@@ -88,7 +87,7 @@ def kept_by(runs: Runs, inputs: Sequence[str]) -> Kept | None:
         or len(set(popped)) < len(popped)
     ):
         return None
-    return Kept(pushed, takes, carried)
+    return Kept(pushed, takes, begins)
 
 
 def _key(run: Sequence[Op]) -> str:
@@ -104,32 +103,30 @@ def _turns(run: Sequence[Op]) -> list[Segment] | None:
     return found if is_plain else None
 
 
-def _goes_on(turns: Sequence[Segment]) -> list[Place] | None:
-    """Where each turn reads what goes on: one value, which the turn before made."""
-    places: list[tuple[int, int]] = []
+def _goes_on(turns: Sequence[Segment]) -> list[str] | None:
+    """What each turn takes of the one before: one value; the first turn takes what stands in its place, or the only value that it does
+    not share with the others."""
+    found: list[str] = []
+    places = set[Any]()
     for before, turn in pairwise(turns):
         made = set(before.makes)
-        found = [(k, j) for k, op in enumerate(turn.ops) for j, name in enumerate(op.inputs) if name in made]
-        if len({turn.ops[k].inputs[j] for k, j in found}) != 1:
+        taken = {name for op in turn.ops for name in op.inputs if name in made}
+        if len(taken) != 1:
             return None
-        places.append(found[0])
-    if len(set(places)) != 1 or len(turns[0].ops) <= places[0][0]:
-        return None
-    k, j = places[0]
-    if any(len(turn.ops[k].inputs) <= j or not turn.ops[k].outputs for turn in turns):
-        return None
-    return [(turn.ops[k].outputs[0].name, j) for turn in turns]
+        found += taken
+        keyed = _by_place(turn).items()
+        places.add(next((key, j) for key, op in keyed for j, name in enumerate(op.inputs) if name in made))
+    first = _by_place(turns[0])
+    key, j = next(iter(places))
+    if len(places) == 1 and key in first and len(first[key].inputs) > j:
+        return [first[key].inputs[j], *found]
+    own = _own(turns[0], turns, "")
+    return [own[0], *found] if len(own) == 1 else None
 
 
-def _taken(turn: Segment, place: Place) -> str:
-    """What a turn takes of the one before it."""
-    return next(op.inputs[place[1]] for op in turn.ops if op.outputs and op.outputs[0].name == place[0])
-
-
-def _own(turn: Segment, turns: Sequence[Segment], place: Place) -> list[str]:
+def _own(turn: Segment, turns: Sequence[Segment], taken: str) -> list[str]:
     """The values from outside that a turn reads and others do not."""
     shared = set.intersection(*(set(each.reads) for each in turns))
-    taken = _taken(turn, place)
     return [name for name in turn.reads if name not in shared and name != taken]
 
 
@@ -172,14 +169,14 @@ class Uneven:
 
     def run(self) -> tuple[Op, Last] | None:
         """The loop, and what it leaves of sizes."""
-        places = _goes_on(self.turns)
+        takes = _goes_on(self.turns)
         self.types = self.function.types()
         self.static = {**dict(self.function.sizes), **dict(self.function.static)}
         rows = _rows(self.turns)
-        if places is None or rows is None or len({len(each) for each in self.popped}) > 1:
+        if takes is None or rows is None or len({len(each) for each in self.popped}) > 1:
             return None
         self.rows = rows
-        self.takes = [_taken(turn, place) for turn, place in zip(self.turns, places, strict=True)]
+        self.takes = takes
         last = self._left()
         if last is None:
             return None
@@ -491,7 +488,6 @@ def read_elsewhere(run: Sequence[Op], runs: Runs, outputs: Sequence[str], kept: 
         for op in walk(other):
             here = set(reads(op))
             if popping:
-                at = kept.carried.get(op.outputs[0].name) if kept is not None and op.outputs else None
-                here -= taken - (set() if at is None else {op.inputs[at]})
+                here -= taken - ({kept.begins[_key(other)]} if kept is not None else set())
             found |= here
     return own & found

@@ -386,7 +386,8 @@ class Sizes:
         whole = (row[0] for row in rows if len(set(row)) == 1)
         late = (self._led(here[0], row[1]) for row in rows if len(set(row[1:])) == 1)
         found = next(whole, None) or next(filter(None, late), None) or self.by_turn.size(here)
-        return found or next(filter(None, (self._parted(here, each) for each in self.conditions)), None)
+        found = found or next(filter(None, (self._parted(here, each) for each in self.conditions)), None)
+        return found or self.by_turn.but_first(here)
 
     def _parted(self, here: Sequence[Dim], condition: Term) -> Dim | None:
         """A size that is one thing where a condition holds, and another where it does not."""

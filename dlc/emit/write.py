@@ -17,7 +17,7 @@ from dlc.emit.names import base as base_of
 from dlc.emit.names import plain as plain_word
 from dlc.emit.nesting import reads_of
 from dlc.emit.python import wrapped
-from dlc.emit.statements import Assign, If, Loop, Stmt, Store, Target
+from dlc.emit.statements import HELD, Assign, If, Loop, Stmt, Store, Target
 from dlc.emit.tree import (
     Arg,
     At,
@@ -450,7 +450,7 @@ _TELLING = 48
 def shape_text(target: Target) -> str:
     """`[B, T, d]`, with the dtype in front where it is no float. A size that takes half a line to say is `_`, as in a spec. "" for
     what is no tensor."""
-    if not target.dtype:
+    if target.dtype in ("", HELD):
         return ""
     axes = [said if len(said := text(axis)) <= _TELLING else "_" for axis in target.axes]
     whole = target.dtype.startswith(("f", "bf"))

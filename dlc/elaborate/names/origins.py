@@ -414,10 +414,11 @@ def decided(body: Body, node: ast.Expr, answer: bool) -> None:
 
 def noted(body: Body, condition: Known, answer: bool, span: Span) -> None:
     """Note a decision by its condition."""
-    if not body.context.session.traced or condition is None or not _open(condition):
+    turns = condition is not None and condition.holds("turn")
+    if not body.context.session.traced or condition is None or not (turns or _open(condition)):
         return
     emission = body.emission
-    found = emission.turn_decisions if condition.holds("turn") else emission.decisions
+    found = emission.turn_decisions if turns else emission.decisions
     found.append(Decision(condition, answer, span))
 
 
