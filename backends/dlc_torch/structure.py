@@ -42,7 +42,7 @@ from dlc.ir.index import INDEX, at_number, factor_of, has_index, is_computed, ma
 from dlc.ir.nodes import Child, Op, Param
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
-from dlc.types.terms import negated, origin_free, said
+from dlc.types.terms import negated, origin_free, said, term
 from dlc.types.traced import Term
 
 # Attributes that every nn.Module has: a part of that name has to be registered by hand. (Checked by a test.)
@@ -497,7 +497,12 @@ def variables(made: Expr) -> list[str]:
     bound = {
         each.strip(" ()") for node in nodes if isinstance(node, Gen) for each in node.variable.split(",")
     }
-    terms = (term for node in nodes if (op := getattr(node, "op", None)) for _, term in op.given)
+    ops = [op for node in nodes if (op := getattr(node, "op", None))]
+    terms = (
+        told
+        for op in ops
+        for told in (*(each for _, each in op.given), *(term(size) for _, size in op.known))
+    )
     parts = (each for term in terms for each in term.parts() if isinstance(each, Term))
     found = [str(each.args[0]) for each in parts if each.op == "each"]
     found += [node.text for node in nodes if isinstance(node, Each) and node.text not in bound]

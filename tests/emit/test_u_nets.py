@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,7 +13,6 @@ import pytest
 import test_loops_by_number as numbers
 
 import dlc
-from dlc.emit.uneven import kept_by
 from dlc.runtime.interpret import run
 from dlc.runtime.weights import generic_weights
 
