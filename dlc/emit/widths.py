@@ -256,13 +256,17 @@ def _is_free(name: str, callee: Function | None, functions: Mapping[str, Functio
         name in said(axis).symbols for param in callee.params for axis in param.type.axes
     ):
         return False
-    calls = [op for op in walk(callee.body) if op.callee]
+    calls = [op for op in walk(callee.body) if _holds(functions.get(op.callee))]
     return not any(_speak_of(name, op) for op in calls) and all(
         _is_free(own, functions.get(op.callee), functions)
         for op in calls
         for own, size in op.dims
         if name in said(size).symbols
     )
+
+
+def _holds(function: Function | None) -> bool:
+    return function is not None and bool(function.params or function.children)
 
 
 def _speak_of(name: str, op: Op) -> bool:
