@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -39,19 +40,27 @@ from dlc.types.traced import Term, TracedInt
 NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
-def rolled(function: Function, functions: Mapping[str, Function]) -> Function:
+Tried = Mapping[str, frozenset[str]]
+"""The static parameters of modules that a model's own decide, by module: at others the source is tried (`settled.py`)."""
+
+
+def rolled(function: Function, functions: Mapping[str, Function], tried: Tried | None = None) -> Function:
     """The function with the loops of the spec whole where all their turns do the same to what goes on from one to the next, or more than
     others by a condition; with what turns keep for those of a later loop in a list, where that can be said of both."""
     runs = list(_runs(function.body))
     kept = kept_by(runs, [each.name for each in function.inputs])
     if kept is not None:
         with suppress(Unsaid):
-            return _rolled_by(function, functions, runs, kept)
-    return _rolled_by(function, functions, runs, None)
+            return _rolled_by(function, functions, runs, kept, tried)
+    return _rolled_by(function, functions, runs, None, tried)
 
 
 def _rolled_by(
-    function: Function, functions: Mapping[str, Function], runs: Sequence[list[Op]], kept: Kept | None
+    function: Function,
+    functions: Mapping[str, Function],
+    runs: Sequence[list[Op]],
+    kept: Kept | None,
+    tried: Tried | None,
 ) -> Function:
     body: list[Op] = []
     children, names = list(function.children), Names.of(function)
@@ -66,7 +75,7 @@ def _rolled_by(
         run = _completed(list(behind(original, function, left)))
         whole = None
         if turn is not None:
-            about = _About(turn, function, names, functions, last)
+            about = _About(turn, function, names, functions, last, _is_tried(turn.over, function, tried))
             whole = None if lists.concern(original) else _whole(run, original, about)
             whole = whole or _uneven(run, original, about, runs, kept)
         if whole is None:
@@ -127,6 +136,8 @@ class _About:
     names: Names
     functions: Mapping[str, Function]
     last: Last
+    is_tried: bool
+    """Whether the source is tried at other numbers of turns, so that what turns have in common may be a guess."""
 
 
 Made = tuple[Op, set[str], list[Child], Last, list[Term]]
@@ -137,7 +148,10 @@ def _uneven(
     run: Sequence[Op], original: Sequence[Op], about: _About, runs: Sequence[list[Op]], kept: Kept | None
 ) -> Made | None:
     found = segments(run)
-    if not found or len(found) < 2 or any(each.step or each.count != 1 for each in found):
+    is_plain = (
+        found is not None and len(found) > 1 and all(each.count == 1 and not each.step for each in found)
+    )
+    if found is None or not is_plain or not about.is_tried:
         return None
     static = dict(about.function.static)
     span = _span(about.turn.over, len(found), found[0].index, static)
@@ -176,8 +190,33 @@ def _is_of(name: object, lists: set[str]) -> bool:
     return type(name) is str and name.partition("[")[0] in lists
 
 
-def _rolled(function: Function, functions: Mapping[str, Function]) -> Function:
-    return function if function.library else rolled(function, functions)
+def _is_tried(over: Term, function: Function, tried: Tried | None) -> bool:
+    """Whether what a loop goes over is changed where the source is tried: of lists, those that are not have to have their length."""
+    if tried is None or goes_over_a_list(over):
+        return True
+    return bool(names_in(over)) and names_in(over) <= tried.get(function.source, frozenset())
+
+
+def _tried(programs: Sequence[Program]) -> Tried:
+    """What the static parameters of programs' entries decide in their modules, by some call at least."""
+    found: dict[str, set[str]] = {}
+    for program in programs:
+        main = program.main
+        found.setdefault(main.source, set()).update(each.name for each in main.settings)
+        for function in reversed(list(program.functions.values())):  # callers stand behind callees
+            own = found.get(function.source, set())
+            for op in walk(function.body):
+                callee = program.functions.get(op.callee)
+                if callee is None:
+                    continue
+                given: dict[str, Any] = dict((*op.attrs, *op.known, *op.given))
+                decided = {name for name, told in given.items() if names_in(told) and names_in(told) <= own}
+                found.setdefault(callee.source, set()).update(decided)
+    return {source: frozenset(names) for source, names in found.items()}
+
+
+def _rolled(tried: Tried, function: Function, functions: Mapping[str, Function]) -> Function:
+    return function if function.library else rolled(function, functions, tried)
 
 
 def _turn(op: Op) -> Turn | None:
@@ -243,6 +282,8 @@ def _whole(run: Sequence[Op], original: Sequence[Op], about: _About) -> Made | N
     taken: Sequence[TensorType] = ()
     asked: list[Term] = []
     if told is None or not _goes_on(turns[0], going, function):
+        if not about.is_tried:
+            return None
         wide = widened(turns, going, by_turn, said(Dim.of(count)), functions, function, last)
         told = _told(wide.turns, going, turn.variable, dict(function.static)) if wide is not None else None
         if wide is None or told is None:
@@ -614,7 +655,7 @@ def merged(
     found = merge(
         programs,
         native,
-        _rolled if loops else lambda function, _: function,
+        partial(_rolled, _tried(programs)) if loops else lambda function, _: function,
         written,
         begun=begun,
     )
