@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dlc.emit.file import Library
+from dlc.emit.forms import labelled
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.python import quoted
-from dlc.ir.index import INDEX
+from dlc.emit.tree import Binary, Expr, Num, Text, Word, text
 from dlc.ir.nodes import Program
+from dlc.records import replace
 from dlc_jax.places import Places, Stack
 
 Lines = list[str]
@@ -58,7 +60,9 @@ def _table(names: Mapping[str, tuple[str, Stack | None]]) -> Lines:
 
 
 def _label(label: str, stack: Stack) -> str:
-    before, behind = (part.replace("{", "{{").replace("}", "}}") for part in INDEX.split(label)[::2])
-    number = "i" if stack.step == 1 else f"{stack.step} * i"
-    number = f"{number} + {stack.start}" if stack.start else number
-    return "f" + quoted(f"{before}{{{number}}}{behind}")
+    number: Expr = Word("i") if stack.step == 1 else Binary("*", Num(stack.step), Word("i"))
+    number = Binary("+", number, Num(stack.start)) if stack.start else number
+    *parents, last = label.split(".")
+    around = (Text(f"{'.'.join(parents)}."),) if parents else ()
+    made = labelled(last, number)
+    return text(replace(made, parts=(*around, *made.parts)))

@@ -22,6 +22,7 @@ from dlc.emit.layout import INDENT, layout
 from dlc.emit.names import identifier, snake, unique
 from dlc.emit.origins import expression, numbered, size
 from dlc.emit.python import docstring
+from dlc.emit.ranges import numbers
 from dlc.emit.requirements import words
 from dlc.emit.tree import (
     Arg,
@@ -35,17 +36,17 @@ from dlc.emit.tree import (
     transform,
     walk,
 )
-from dlc.ir.index import has_index
+from dlc.ir.index import upto_index
 from dlc.ir.nodes import Child, Function, Op, Param
 from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.splice import prefixed
 from dlc.records import dataclass, field, replace
-from dlc.types.terms import names, term, untraced
+from dlc.types.terms import names, origin_free, term, untraced
 from dlc.types.traced import Term
 from dlc_jax import rows
 from dlc_jax.distributions import SCALES, drawn, draws, number, scale_of
 from dlc_jax.init_source import Item, result_type, trees_of, written
-from dlc_jax.places import ForOneSetting, Layout, at, in_words, turn_key
+from dlc_jax.places import Counted, ForOneSetting, Layout, Stack, at, in_words, turn_key
 from dlc_jax.units import RESERVED, Units
 
 Lines = list[str]
@@ -422,8 +423,9 @@ class _Body:
         function = self.init.program.functions[child.function]
         group = self.init.places.groups[self.function.name]
         op = _call(group, child)
-        if child.count and self.init.places.varies(group, child):
-            yield self._apart(child, keys, function, op)
+        stack = self.init.places.layout(self.function.name).stacks.get(upto_index(child.path))
+        if child.count and stack is not None and stack.apart:
+            yield self._apart(child, keys, function, op, stack)
             return
         if child.count and "" in inits.values():
             yield self._turns(child, keys, function, op)
@@ -488,24 +490,35 @@ class _Body:
                 found[name] = self._outer(number(value), init.scope)
         return found
 
-    def _apart(self, child: Child, keys: tuple[str, ...], function: Function, op: Op | None) -> Item:
-        """The layers of a loop that have other parts by their number, each under its own."""
+    def _apart(
+        self, child: Child, keys: tuple[str, ...], function: Function, op: Op | None, stack: Stack
+    ) -> Item:
+        """The layers of a loop that have other parts by their number, each under its own; or what is put into some of them."""
         inits = _below(self.inits, child.path)
-        if "" in inits.values() or has_index(child.path.rpartition(".")[0]):
+        rest = keys[len(stack.keys) :]
+        if "" in inits.values():
             raise ForOneSetting("layers of other parts that do not begin alike")
         maker = self.init.maker(child.function, inits, prefixed(self.prefix, next(child.paths())))
+        if rest and (len(maker.trees) > 1 or not child.path.startswith(f"{stack.stem}.")):
+            raise ForOneSetting("parts in two trees that are put into layers")
         arguments = self._arguments(maker, function, inits, op)
-        count = Num(child.count, "count")
-        number = Word(_variable(op))
+        number = _variable(op)
         made = call(maker.name, *([Word("each")] if maker.draws else []), *arguments)
-        turns, source = number.text, call("range", count)
+        turns, source = number, numbers(child.count, child.start, child.step)
         if maker.draws:
             turns = f"{turns}, each"
-            source = call("enumerate", call("jax.random.split", Word("KEY"), count))
-        layers: Expr = DictGen(turn_key(child.path.rpartition(".")[2], number.text), made, turns, source)
+            each = call("jax.random.split", Word("KEY"), size(child.count, "count"))
+            plain = child.step == 1 and not child.start and origin_free(child.start)
+            strict = Keyword("strict", Word("True"))
+            source = call("enumerate", each) if plain else call("zip", source, each, strict)
+        key = turn_key(stack.stem.rpartition(".")[2], number)
+        if rest:
+            place = (*stack.keys, Counted.of(stack.labels[0], key), *rest)
+            return Item(place, maker.trees, made, maker.draws, turns=turns, over=source)
+        layers: Expr = DictGen(key, made, turns, source)
         if len(maker.trees) > 1:
             layers = call("in_two_trees", layers)
-        return Item(keys, maker.trees, layers, maker.draws)
+        return Item(keys, maker.trees, layers, maker.draws, layers=frozenset(stack.labels))
 
     def _turns(self, child: Child, keys: tuple[str, ...], function: Function, op: Op | None) -> Item:
         """The layers of a loop that do not begin alike, one by one."""

@@ -30,6 +30,11 @@ class Item:
     """The dicts that it brings along, by tree."""
     reads: bool = False
     """Whether it is computed of what was made before."""
+    layers: frozenset[str] = frozenset()
+    """The keys of layers that it makes, each by itself."""
+    turns: str = ""
+    over: Expr = field(default_factory=lambda: Word(""))
+    """The variables of a loop in whose turns it is made, and what that goes over."""
 
 
 def trees_of(items: Sequence[Item]) -> tuple[str, ...]:
@@ -50,7 +55,7 @@ def written(items: Sequence[Item], trees: Sequence[str], words: Mapping[str, str
     items = [_with_key(item, next(keys)) if item.draws else item for item in items]
     lines = [f"{INDENT}keys = jax.random.split(key, {count})"] if count > 1 else []
     places = [item.keys for item in items]
-    plain = all(item.when is None and not item.reads for item in items)
+    plain = all(item.when is None and not item.reads and not item.turns for item in items)
     simple = len(trees) == 1 and plain and not _nested(places) and () not in places
     if simple:
         return (
@@ -72,13 +77,16 @@ def _nested(places: Sequence[tuple[str, ...]]) -> bool:
 def _with_words(item: Item, words: Mapping[str, str]) -> Item:
     when = None if item.when is None else by_name(item.when, words)
     keys = tuple(
-        Counted.of(key, by_name(key.number, words)) if isinstance(key, Counted) else key for key in item.keys
+        Counted.of(key, by_name(key.told, words)) if isinstance(key, Counted) else key for key in item.keys
     )
-    return replace(item, keys=keys, made=by_name(item.made, words), when=when)
+    return replace(item, keys=keys, made=by_name(item.made, words), over=by_name(item.over, words), when=when)
 
 
 def _with_key(item: Item, key: Expr) -> Item:
-    return replace(item, made=transform(item.made, lambda node: key if node == Word("KEY") else node))
+    def change(node: Expr) -> Expr:
+        return key if node == Word("KEY") else node
+
+    return replace(item, made=transform(item.made, change), over=transform(item.over, change))
 
 
 Tree = dict[str, "Tree | Expr"]
@@ -132,7 +140,7 @@ def _pairs(tree: Tree) -> Expr:
 
 def _statements(items: Sequence[Item], trees: Sequence[str]) -> Iterator[str]:
     """Each part by itself, in dicts that are made before or come along with others."""
-    owners = {tree: {item.keys for item in items if tree in item.trees} for tree in trees}
+    owners = {tree: {keys for item in items if tree in item.trees for keys in _makes(item)} for tree in trees}
 
     def is_inside(item: Item) -> bool:
         above = (item.keys[:n] for n in range(1, len(item.keys)))
@@ -158,6 +166,11 @@ def _statements(items: Sequence[Item], trees: Sequence[str]) -> Iterator[str]:
                 yield from layout(word, 1)
             yield from (line for each in side for line in _statement(each, held, done, 2 if condition else 1))
     yield f"{INDENT}return {', '.join(trees)}"
+
+
+def _makes(item: Item) -> list[tuple[str, ...]]:
+    """The places that it fills."""
+    return [item.keys, *((*item.keys, label) for label in item.layers)]
 
 
 def _by_condition(items: Sequence[Item]) -> Iterator[tuple[Expr | None, tuple[list[Item], list[Item]]]]:
@@ -188,6 +201,9 @@ def _statement(
     indent: int,
 ) -> Lines:
     """Puts a part where it stands: into the innermost dict that there is, or together with what stands there already."""
+    if item.turns:
+        head = layout(f"for {item.turns} in {text(item.over)}:", indent)
+        return [*head, *_statement(replace(item, turns=""), held, done, indent + 1)]
     places, made = [], item.made
     for tree in item.trees:
         depth = max((n for n in range(len(item.keys)) if item.keys[:n] in held[tree]), default=0)
@@ -200,7 +216,9 @@ def _statement(
         for tree in item.trees
     }
     for tree in item.trees:
-        held[tree].update({item.keys[:n] for n in range(len(item.keys))}, item.containers.get(tree, set()))
+        below = item.containers.get(tree, set())
+        held[tree].update({item.keys[:n] for n in range(len(item.keys))}, below)
+        held[tree].update((*keys, *each[len(item.keys) :]) for keys in _makes(item) for each in below)
         done.setdefault((tree, item.keys), []).append(item.when)
     if len(places) == 1 or not any(there.values()):
         equals = "|=" if len(places) == 1 and any(there.values()) else "="

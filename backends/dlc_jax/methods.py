@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from typing import Any
 
 from dlc.emit.checks import Check, asked
 from dlc.emit.draft import DONE, Say, dim_of
@@ -32,7 +33,7 @@ from dlc.emit.forms import (
     whole_rows,
     words,
 )
-from dlc.emit.origins import expression, size
+from dlc.emit.origins import OPEN, expression, size
 from dlc.emit.statements import Store
 from dlc.emit.tree import At, Binary, Call, Cut, Dot, Expr, Keyword, Num, Path, Seq, Text, Unary, Word
 from dlc.ir.nodes import Op
@@ -353,7 +354,16 @@ def resize(d: JaxDrafter, op: Op) -> Expr:
         *(() if mode == "nearest" else (Keyword("mode", Text(mode)),)),
         *((Keyword("align_corners", Word("True")),) if op.attr("align_corners") else ()),
     ]
-    return call("interpolate", x, Seq(sizes(axes[2:])), *keywords)
+    return call("interpolate", x, _sizes_of(x, op, scales), *keywords)
+
+
+def _sizes_of(x: Expr, op: Op, scales: Sequence[Any]) -> Expr:
+    """The new sizes; read from what is resized where no function's input tells them, as in the turns of a loop."""
+    axes = op.out.type.axes[2:]
+    if OPEN not in map(said, axes) or not is_whole(op):
+        return Seq(sizes(axes))
+    shape = enumerate(scales, start=2)
+    return Seq(tuple(Binary("*", Num(int(by)), At(Dot(x, "shape"), (Word(str(k)),))) for k, by in shape))
 
 
 def is_whole(op: Op) -> bool:

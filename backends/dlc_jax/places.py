@@ -10,19 +10,18 @@ The tree follows the paths of the spec, label by label. What differs:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
-from dlc.emit.forms import call, indexed
+from dlc.emit.forms import call, indexed, labelled
 from dlc.emit.names import snake, unique
 from dlc.emit.origins import size
 from dlc.emit.tree import At, Expr, Text, Word
-from dlc.ir.index import INDEX, at_turn, factor_of, mark, offset_of, split, upto_index
+from dlc.ir.index import INDEX, at_number, at_turn, factor_of, is_computed, mark, offset_of, upto_index
 from dlc.ir.nodes import Child, Function, Param, Program, walk
 from dlc.records import dataclass, field
 from dlc.types.dims import Dim
-from dlc.types.terms import names, term
+from dlc.types.terms import names, origin_free, term
 from dlc.types.traced import Term
 
 
@@ -35,14 +34,14 @@ Keys = tuple[str | int, ...]
 
 
 class Counted(str):
-    """A key that is a number told by how many layers a loop has: the one behind them."""
+    """A key that is told by how many layers a loop has: that of the first or the last of them, or the number behind them."""
 
-    number: Expr
+    told: Expr
 
     @staticmethod
-    def of(key: str, number: Expr) -> Counted:
+    def of(key: str, told: Expr) -> Counted:
         made = Counted(key)
-        made.number = number
+        made.told = told
         return made
 
 
@@ -59,18 +58,33 @@ class Stack:
     apart: bool = False
     ends: Expr | None = None
     """The number behind them, where it is told by static parameters."""
+    first: Expr | None = None
+    last: Expr | None = None
+    """The labels of the first and the last of them, where these are told by static parameters."""
 
     @property
     def numbers(self) -> range:
         return range(self.start, self.start + self.step * self.count, self.step)
 
+    @property
+    def labels(self) -> list[str]:
+        return [at_number(self.stem.rpartition(".")[2], number) for number in self.numbers]
+
+    def told(self, label: str) -> Expr | None:
+        """The label of the first or the last of them, as static parameters say it."""
+        labels = self.labels
+        if labels and label == labels[0] and self.first is not None:
+            return self.first
+        return self.last if labels and label == labels[-1] else None
+
     def position(self, path: str) -> tuple[int, str] | None:
         """For a path in one of the layers, which of them, and the rest of the path."""
-        before, behind = map(re.escape, split(self.stem))
-        found = re.match(rf"{before}(\d+){behind}(?:\.(.*))?$", path)
-        if found is None or int(found[1]) not in self.numbers:
+        *parents, _ = self.stem.split(".")
+        *around, label = path.split(".")[: len(parents) + 1]
+        labels = self.labels
+        if around != parents or label not in labels:
             return None
-        return self.numbers.index(int(found[1])), found[2] or ""
+        return labels.index(label), ".".join(path.split(".")[len(parents) + 1 :])
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +122,7 @@ def at(base: Expr, keys: Keys, *, tensor: bool = False) -> Expr:
 
 def key_of(key: str) -> Expr:
     """`"h"`, and `str(len(hidden))` for the number behind a loop's layers."""
-    return call("str", key.number) if isinstance(key, Counted) else Text(key)
+    return key.told if isinstance(key, Counted) else Text(key)
 
 
 def in_words(keys: Keys) -> tuple[str, ...]:
@@ -179,9 +193,19 @@ class Places:
         stem = upto_index(path)
         if not stem:
             *parents, label = path.split(".")
-            return (*parents, self._counted(layout, parents, label))
+            return (*self._told(layout, parents), self._counted(layout, parents, label))
         rest = path[len(stem) + 1 :]
         return (*layout.stacks[stem].keys, *(rest.split(".") if rest else ()))
+
+    def _told(self, layout: Layout, labels: Sequence[str]) -> Iterator[str]:
+        """Labels of which one may be that of the first or the last of a loop's layers."""
+        for k, label in enumerate(labels):
+            found = (
+                each.told(label)
+                for each in layout.stacks.values()
+                if each.apart and each.stem.split(".")[:-1] == labels[:k]
+            )
+            yield next((Counted.of(label, told) for told in found if told is not None), label)
 
     def _counted(self, layout: Layout, parents: Sequence[str], label: str) -> str:
         """A label that is the number behind layers which stand by themselves, however many they are. That this is no chance
@@ -196,7 +220,7 @@ class Places:
                 and label == str(end)
                 and stack.ends
             ):
-                return Counted.of(label, stack.ends)
+                return Counted.of(label, call("str", stack.ends))
         return label
 
     def _each(self, layout: Layout, path: str) -> Iterator[tuple[str, ...]]:
@@ -207,8 +231,7 @@ class Places:
             yield keys
             return
         cut = len(stack.keys)
-        label = stack.stem.rpartition(".")[2]
-        yield from ((*keys[:cut], INDEX.sub(str(number), label), *keys[cut:]) for number in stack.numbers)
+        yield from ((*keys[:cut], label, *keys[cut:]) for label in stack.labels)
 
     def _in_layer(self, function: str, layout: Layout, path: str) -> Found | None:
         """A path into one layer of a loop, by its number."""
@@ -219,8 +242,7 @@ class Places:
                 inside = self.find(function, f"{stack.stem}.{rest}" if rest else stack.stem)
                 if inside is not None:
                     cut = len(stack.keys)
-                    label = stack.stem.rpartition(".")[2]
-                    taken = INDEX.sub(str(stack.numbers[number]), label) if stack.apart else number
+                    taken = stack.labels[number] if stack.apart else number
                     keys = (*inside.keys[:cut], taken, *inside.keys[cut:])
                     return Found(keys, inside.param, inside.function)
         return None
@@ -273,11 +295,15 @@ class Places:
 
     def _stack(self, layout: Layout, group: Sequence[Function]) -> None:
         stems: dict[str, Child] = {}
+        counts: dict[str, set[int]] = {}
         for path, (child, *_) in layout.children.items():
             if child.count:
-                stems.setdefault(upto_index(path), child)
+                stem = upto_index(path)
+                counts.setdefault(stem, set()).add(int(child.count))
+                if stem not in stems or stems[stem].count < child.count:  # (not all turns have all parts)
+                    stems[stem] = child
         labels = [path.split(".") for path in (*layout.children, *layout.params)]
-        ranges = {stem: range(*_numbers(stem, child)) for stem, child in stems.items()}
+        own = {stem: _labels(stem, child) for stem, child in stems.items()}
         for stem, child in stems.items():
             *parents, label = stem.split(".")
             others = {
@@ -285,12 +311,15 @@ class Places:
                 for each in labels
                 if each[: len(parents)] == parents and len(each) > len(parents)
             } - {label}
-            others = {each for each in others if not _lies_in(each, label, ranges[stem])}
+            others -= own[stem]
             start, _, step = _numbers(stem, child)
-            apart = any(self.varies(group, each) for each in layout.children[child.path])
+            # Those of a stack are called by their place in it alone.
+            apart = not origin_free(child.start) or len(counts[stem]) > 1
+            apart = apart or any(self.varies(group, each) for each in layout.children[child.path])
             key = "" if apart else _key(label, others, start, step, bool(parents))
             keys = (*parents, key) if key else tuple(parents)
-            layout.stacks[stem] = Stack(stem, keys, start, step, int(child.count), apart, _ends(stem, child))
+            ends = _ends(stem, child), *_told_ends(label, child)
+            layout.stacks[stem] = Stack(stem, keys, start, step, int(child.count), apart, *ends)
 
     def _move(self, layout: Layout) -> None:
         taken = {path.split(".")[0] for path in (*layout.children, *layout.params)}
@@ -306,7 +335,8 @@ class Places:
 
     def _is_covered(self, layout: Layout, path: str) -> bool:
         """Whether a path leads into a layer of a loop, of this function or of one of its instances."""
-        if any(stack.position(path) is not None for stack in layout.stacks.values()):
+        # (One in a layer that stands by itself may be put there.)
+        if any(not each.first and each.position(path) is not None for each in layout.stacks.values()):
             return True
         inside = (
             (child.function, path[len(own) + 1 :])
@@ -363,6 +393,8 @@ def _joined(*labels: str) -> str:
 
 def _numbers(stem: str, child: Child) -> tuple[int, int, int]:
     """Start, stop and step of the numbers of a loop's layers."""
+    if is_computed(stem):
+        return int(child.start), int(child.start) + child.step * int(child.count), child.step
     start, step = factor_of(stem) * int(child.start) + offset_of(stem), factor_of(stem) * child.step
     return start, start + step * int(child.count), step
 
@@ -370,7 +402,7 @@ def _numbers(stem: str, child: Child) -> tuple[int, int, int]:
 def _ends(stem: str, child: Child) -> Expr | None:
     """The number behind a loop's layers, of a loop whose length static parameters tell."""
     count = Dim.of(child.count)
-    if not names(child.count) or child.start:
+    if not names(child.count) or child.start or is_computed(stem):
         return None
     return size(count * (factor_of(stem) * child.step) + offset_of(stem))
 
@@ -381,11 +413,20 @@ def turn_key(label: str, variable: str) -> Expr:
     return call("str", key) if INDEX.fullmatch(label) else key
 
 
-def _lies_in(label: str, pattern: str, numbers: range) -> bool:
-    """Whether a label is that of one of the layers, by its number."""
-    before, behind = map(re.escape, split(pattern))
-    found = re.fullmatch(rf"{before}(\d+){behind}", label)
-    return found is not None and int(found[1]) in numbers
+def _labels(stem: str, child: Child) -> set[str]:
+    """The labels of a loop's layers."""
+    label = stem.rpartition(".")[2]
+    return {at_number(label, number) for number in range(*_numbers(stem, child))}
+
+
+def _told_ends(label: str, child: Child) -> tuple[Expr | None, Expr | None]:
+    """The labels of the first and the last of a loop's layers, where static parameters tell where the loop begins."""
+    if origin_free(child.start):
+        return None, None
+    first = Dim.of(child.start)
+    ends = first, first + (Dim.of(child.count) - 1) * child.step
+    told = [None if each.origin is None else labelled(label, size(each, "index")) for each in ends]
+    return told[0], told[1]
 
 
 def _key(label: str, others: Iterable[str], start: int, step: int, nested: bool) -> str:

@@ -13,6 +13,7 @@ from dlc.emit.draft import plain_name
 from dlc.emit.forms import call
 from dlc.emit.names import plain, snake, unique
 from dlc.emit.origins import expression
+from dlc.emit.ranges import over
 from dlc.emit.statements import NOWHERE, Assign, Draft, If, Loop, Stmt, Store, Target, expressions, rewritten
 from dlc.emit.tree import (
     At,
@@ -24,6 +25,7 @@ from dlc.emit.tree import (
     Flag,
     Keyword,
     Make,
+    Num,
     Path,
     Ref,
     Seq,
@@ -34,9 +36,11 @@ from dlc.emit.tree import (
     transform,
     walk,
 )  # fmt: skip
+from dlc.emit.write import is_done
 from dlc.ir.index import has_index, upto_index, without_index
 from dlc.ir.nodes import Function
 from dlc.records import dataclass, field, replace
+from dlc.types.terms import term, turned
 from dlc_jax import rows
 from dlc_jax.drafter import STATE, Held, Key, Traits, Working, working_input
 from dlc_jax.places import ForOneSetting, Found, Keys, Places, Stack, at, turn_key
@@ -199,7 +203,7 @@ class Settling:
             function = "jax.random.split" if self.traits.key == "always" else "layer_keys"
             over.append(call(function, keys[drawn[0]], change(loop.count)))
         if turn != "_":
-            over.append(call("jnp.arange", change(loop.count)))
+            over.append(call("jnp.arange", *_range(loop, change)))
         given = (*loop.results, *(item for _, item in loop.kept))
         body, results = self._body(loop.body, given, {**parts, **inner}, "key")
         results, items = results[: len(loop.results)], results[len(loop.results) :]
@@ -230,12 +234,18 @@ class Settling:
             kept=tuple(lists),
             variable=variable,
             source=source,
+            numbers=NOWHERE,
         )
 
     def _selected(self, loop: Loop) -> Loop | None:
         """The loop with `jnp.where` for choices among values by the number of the turn; None where the number decides on more than
         that."""
+        if any(_is_of_list(stmt) for stmt in _flat(loop.body)):
+            return None
         turn, body = Word(loop.variable), list[Stmt]()
+        given = (*loop.results, *(item for _, item in loop.kept))
+        if any(_speaks_of(node, turn) for each in given for node in walk(each)):
+            return None
         for stmt in loop.body:
             if not self._reads(stmt, turn):
                 body.append(stmt)
@@ -255,7 +265,7 @@ class Settling:
         """Whether a statement reads the number of a turn, itself or for what it calls."""
         nodes = list(_nodes((stmt,)))
         calls = (walk(self.called(node)) for node in nodes if isinstance(node, Make))
-        return turn in nodes or any(turn in each for each in calls)
+        return any(_speaks_of(node, turn) for node in nodes) or any(turn in each for each in calls)
 
     def _unrolled(
         self,
@@ -284,7 +294,8 @@ class Settling:
             results=tuple(map(inside, loop.results)),
             kept=tuple((held, inside(item)) for held, item in loop.kept),
             variable=name,
-            source=call("range", change(loop.count)),
+            source=call("range", *_range(loop, change)),
+            numbers=NOWHERE,
         )
 
     def _held(self, body: Sequence[Stmt]) -> list[tuple[str, str]]:
@@ -314,7 +325,7 @@ class Settling:
         """One of the layers."""
         stack = self._stack(stem)
         if not stack.apart:
-            return call("one_layer", layers, number)
+            return call("one_layer", layers, _place_of(number, stack))
         return At(layers, (turn_key(stem.rpartition(".")[2], text(number)),))
 
     def _stack(self, stem: str) -> Stack:
@@ -464,6 +475,28 @@ def _handing_out(stmt: Stmt, held: str, whole: Target) -> Loop:
     return replace(stmt, results=(*stmt.results, item), outputs=(*stmt.outputs, whole), kept=kept)
 
 
+def _is_of_list(stmt: Stmt) -> bool:
+    """Whether a statement adds to a list of Python, or takes from one."""
+    if isinstance(stmt, Check):
+        return is_done(stmt.condition)
+    match stmt:
+        case Assign(expr=Call(Dot(_, "pop"), ())):
+            return True
+    return False
+
+
+def _flat(body: Iterable[Stmt]) -> Iterator[Stmt]:
+    for stmt in body:
+        yield stmt
+        if isinstance(stmt, If):
+            yield from _flat((*stmt.then, *stmt.otherwise))
+
+
+def _speaks_of(node: Expr, turn: Word) -> bool:
+    """Whether an expression is the number of a turn, or a number that is made of it."""
+    return node == turn or (isinstance(node, Num) and turn.text in turned(term(node.value)))
+
+
 def _inner_draws(loop: Loop) -> list[int]:
     return [index for stmt in loop.body for index in _draws(stmt)][:1]
 
@@ -477,3 +510,17 @@ def _is_computed(condition: Expr) -> bool:
 
 
 _WORDS = ("and", "or", "in", "not in", "is", "is not")
+
+
+def _range(loop: Loop, change: Callable[[Expr], Expr]) -> tuple[Expr, ...]:
+    """What Python's `range` is given for the numbers of a loop's turns."""
+    told = loop.numbers if loop.numbers != NOWHERE else over(loop.count, loop.start, loop.step)
+    made = change(told)
+    assert isinstance(made, Call)
+    return made.args
+
+
+def _place_of(number: Expr, stack: Stack) -> Expr:
+    """The place of a layer among those that stand along an axis."""
+    place = Binary("-", number, Num(stack.start)) if stack.start else number
+    return place if stack.step == 1 else Binary("//", place, Num(stack.step))

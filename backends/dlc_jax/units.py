@@ -8,7 +8,7 @@ from functools import partial
 
 from dlc.emit.arguments import Argument, arguments, given, reads, renamed
 from dlc.emit.names import snake, unique
-from dlc.emit.origins import expression, numbered
+from dlc.emit.origins import OPEN, expression, numbered
 from dlc.emit.requirements import words
 from dlc.emit.statements import Draft, outline
 from dlc.emit.tree import Arg, Call, Expr, Keyword, Make, Ref, Size, Word, text, transform, without
@@ -20,7 +20,7 @@ from dlc.types.terms import names, said
 from dlc_jax import rows
 from dlc_jax.drafter import JaxDrafter, Traits
 from dlc_jax.layers import DIALECT
-from dlc_jax.places import Places
+from dlc_jax.places import ForOneSetting, Places
 from dlc_jax.settling import Settling
 from dlc_jax.traits import traits_of
 
@@ -84,6 +84,8 @@ class Units:
     def _unit(self, name: str) -> Unit:
         draft, traits = self._draft(name), self.traits[name]
         function = draft.function
+        if str(OPEN) in draft.needs:  # a size of a turn that nothing tells
+            raise ForOneSetting("sizes that differ by the turn")
         main = name == self.program.entry
         called = frozenset(
             self.by_name[each.function].name for each in draft.nodes() if isinstance(each, Make)

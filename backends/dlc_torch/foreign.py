@@ -11,13 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from dlc.emit.forms import over
-from dlc.emit.tree import Call, Dot, Expr, Num, Text, Word, text
+from dlc.emit.ranges import numbers
+from dlc.emit.tree import Call, Dot, Expr, Text, Word, text
 from dlc.ir.index import has_index, split
 from dlc.ir.nodes import Child, Param
 from dlc.records import dataclass, field, replace
 from dlc_torch.reach import Roots, entered, follow
-from dlc_torch.structure import Builder, Init, Node, attribute_name, find, is_numbered, tree
+from dlc_torch.structure import Builder, Init, Node, attribute_name, find, is_numbered, tree, turns_of
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Divided:
         found = Divided()
         for child in children:
             others = [other for other in children if other is not child]
-            turns = [other for other in others if child.count and other.turns == child.turns]
+            turns = [other for other in others if child.count and _is_within(child, other)]
             inside = _is_inside(child.path, others) or any(_starts(child.path, each.path) for each in turns)
             (found.inside if inside else found.children).append(child)
         for param in params:
@@ -55,12 +55,13 @@ def _lies_in(path: str, other: Child) -> bool:
     return match is not None and match[0][:-1] in set(other.paths())
 
 
+def _is_within(child: Child, other: Child) -> bool:
+    """Whether all turns that have an instance have the other one."""
+    return {*turns_of(child.turns)} <= {*turns_of(other.turns)}
+
+
 def _starts(path: str, prefix: str) -> bool:
     return path.startswith(f"{prefix}.")
-
-
-def _range(count: int, start: int, step: int) -> Expr:
-    return over(Num(count, "count"), start, step)
 
 
 @dataclass
@@ -87,7 +88,7 @@ class Placing:
             if below is not None and node.is_container:
                 there = self._below(follow(base, place, [node.label], self.roots), below, node)
                 yield from (
-                    (replace(each, over=_range(*node.turns)) for each in there) if node.turns else there
+                    (replace(each, over=numbers(*node.turns)) for each in there) if node.turns else there
                 )
                 continue
             alone = Node(items={key: node})
@@ -105,7 +106,7 @@ class Placing:
             self.late(place.function, attribute, Word("Tensor") if kind == "buffer" else made)
         if kind == "buffer" and node.param is not None:
             yield Init("", _registered(base, kind, attribute, self.builder.tensor(node.param)))
-        elif place.is_container or numbered:
+        elif place.is_container or numbered or not text(base).startswith("self"):
             yield Init("", _registered(base, kind, node.label, made))
         else:
             yield Init(text(base).removeprefix("self.") + f".{attribute}", made)

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from dlc.emit.body import Lines
-from dlc.emit.forms import indexed, over
+from dlc.emit.forms import indexed
 from dlc.emit.origins import expression
+from dlc.emit.ranges import over
 from dlc.emit.tree import Call, Expr, Keyword, Num, Pairs, Seq, Text, Word
 from dlc.ir.index import has_index
 from dlc.ir.nodes import Child, Function, Fused, Op, Program, walk

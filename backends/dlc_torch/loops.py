@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 
-from dlc.emit.forms import over
 from dlc.emit.names import plain, snake, unique
+from dlc.emit.ranges import over
 from dlc.emit.sides import form_of
 from dlc.emit.statements import NOWHERE, Assign, Draft, Loop, Stmt, Target, expressions, rewritten, targets
 from dlc.emit.tree import (
@@ -32,6 +32,7 @@ from dlc.emit.tree import (
 )
 from dlc.ir.index import INDEX, at_turn, factor_of, has_index, mark, offset_of, upto_index
 from dlc.records import dataclass, replace
+from dlc.types.terms import origin_free
 from dlc_torch import rows
 from dlc_torch.classes import Class
 from dlc_torch.reach import Roots, follow, locate, reach
@@ -63,8 +64,8 @@ class Looping:
             if isinstance(node, Path) and has_index(node.path)
         )
         if not paths:
-            range_ = Call(Word("range"), (self.loop.count,))
-            return replace(self.loop, count=NOWHERE, source=range_)
+            range_ = self._range()
+            return replace(self.loop, count=NOWHERE, numbers=NOWHERE, source=range_)
         prefixes = dict.fromkeys(upto_index(node.path) for node in paths)
         if any(factor_of(each) != 1 for each in prefixes):  # a turn takes several of a list
             return self._indexed(paths)
@@ -188,8 +189,15 @@ class Looping:
         variable = ", ".join(variables.values())
         if self.loop.variable != "_":  # which turn it is matters
             variable = f"{self.loop.variable}, {f'({variable})' if len(sources) > 1 else variable}"
-            source = Call(Word("enumerate"), (source,))
-        return replace(self.loop, count=NOWHERE, body=body, variable=variable, source=source)
+            source = self._counted(source)
+        return replace(self.loop, count=NOWHERE, numbers=NOWHERE, body=body, variable=variable, source=source)
+
+    def _counted(self, source: Expr) -> Expr:
+        """What the loop goes over, with the numbers of its turns."""
+        first, step = self.loop.start, self.loop.step
+        if step != 1 or not origin_free(first):
+            return Call(Word("zip"), (self._range(), source, Keyword("strict", Word("True"))))
+        return Call(Word("enumerate"), (source, *([Keyword("start", Num(first))] if first else [])))
 
     def _below(self, path: Path, variables: Mapping[str, str]) -> Expr:
         prefix = upto_index(path.path)
@@ -205,10 +213,15 @@ class Looping:
         body = tuple(rewritten(self.loop.body, lambda expr: self._replaced(expr, reached)))
         held = {self._held(upto_index(path.path)) for path in paths}
         count = self.loop.count if None in held else Num(min(map(int, filter(None, held))), "count")
-        source = over(count, self.loop.start, self.loop.step)
+        source = self._range() if None in held else over(count, self.loop.start, self.loop.step)
         turn = Word(self.loop.variable)
         body = tuple(rewritten(body, lambda expr: transform(expr, lambda node: _I if node == turn else node)))
-        return replace(self.loop, count=NOWHERE, body=body, variable="i", source=source)
+        return replace(self.loop, count=NOWHERE, numbers=NOWHERE, body=body, variable="i", source=source)
+
+    def _range(self) -> Expr:
+        """The numbers of all turns."""
+        told = self.loop.numbers
+        return over(self.loop.count, self.loop.start, self.loop.step) if told == NOWHERE else told
 
     def _replaced(self, expr: Expr, change: Callable[[Path], Expr]) -> Expr:
         return transform(

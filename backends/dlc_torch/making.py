@@ -18,6 +18,7 @@ from dlc.types.terms import rooted
 from dlc.types.traced import Term
 from dlc_torch.drafter import Instance
 from dlc_torch.neural import is_same, native_layer
+from dlc_torch.structure import turns_of
 
 
 @dataclass
@@ -41,6 +42,8 @@ class Making:
             if op.path == child.path and op.callee
         ]
         there = [op for op, own in calls if own == turns or turns is None]
+        # A part that not all turns have is called in one that does.
+        there = there or [op for op, own in calls if own and turns and {*turns_of(turns)} <= {*turns_of(own)}]
         moved = (self.moved.get((each.name, child.path)) for each in self.functions)
         there += [op for op in (*moved, child.call) if op is not None]
         same = [op for op in there if op.callee == child.function]
@@ -110,10 +113,15 @@ def _placed(
     for op in body:
         yield op, turns
         inside = turns
-        if op.op == LOOP and (loop := Loop.of(op)).is_layers and isinstance(loop.count, int):
-            inside = (loop.count, int(str(loop.start)), loop.step)
+        if op.op == LOOP and (loop := Loop.of(op)).is_layers:
+            inside = _turns(loop)
         for region in (each for each in (op.region, op.otherwise) if each is not None):
             yield from _placed(region.body, inside)
+
+
+def _turns(loop: Loop) -> tuple[int, int, int] | None:
+    known = isinstance(loop.count, int) and isinstance(loop.start, int)
+    return (loop.count, loop.start, loop.step) if known else None  # type: ignore[return-value]
 
 
 def _flag(name: str, op: Op, value: Expr) -> Expr:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dlc.emit.forms import indexed
 from dlc.emit.tree import At, Call, Dot, Expr, Text, Word
 from dlc.ir.index import INDEX, has_index
-from dlc_torch.structure import Node, attribute_name, find, is_numbered, keyed
+from dlc_torch.structure import Node, attribute_name, end_of, find, is_numbered, keyed
 
 Roots = Mapping[str, Node]
 """The trees of the classes, by IR function."""
@@ -61,6 +61,10 @@ def _step(base: Expr, inside: Node, label: str) -> Expr:
             return At(base, (indexed(label),))
         # No attribute begins with a number: `attribute_name`.
         return Call(Word("getattr"), (base, indexed(f"part_{label}" if INDEX.match(label) else label)))
+    place = None if label in inside.items else part(inside, label)
+    told = end_of(place, label) if place is not None else None
+    if told is not None:
+        return At(base, (told,)) if inside.is_mapping else Call(Word("getattr"), (base, told))
     if inside.is_mapping:
         return At(base, (Text(label),))
     if inside.function and label in inside.late and is_numbered(label):

@@ -475,7 +475,7 @@ def _is_optional(group: Sequence[Init]) -> bool:
 def _made_part(init: Init, indent: int) -> Lines:
     """A statement of the constructor."""
     if init.over is not None:
-        head = layout(f"for i in {text(by_name(init.over))}:", indent)
+        head = layout(f"for {init.turn} in {text(by_name(init.over))}:", indent)
         return [*head, *_made_part(replace(init, over=None), indent + 1)]
     expr = by_name(_made(init.expr))
     target = init.label if init.local else f"self.{init.label}"

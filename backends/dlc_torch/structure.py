@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
 
 from dlc.emit.alike import origin_key
-from dlc.emit.forms import indexed, over
-from dlc.emit.origins import expression
+from dlc.emit.forms import indexed, labelled
+from dlc.emit.origins import expression, size
+from dlc.emit.ranges import numbers
 from dlc.emit.tree import (
     Binary,
     Call,
@@ -37,10 +38,11 @@ from dlc.emit.tree import (
     transform,
     walk,
 )
-from dlc.ir.index import INDEX, factor_of, has_index, mark, offset_of
+from dlc.ir.index import INDEX, at_number, factor_of, has_index, is_computed, mark, offset_of
 from dlc.ir.nodes import Child, Op, Param
 from dlc.records import dataclass, field, replace
-from dlc.types.terms import negated, origin_free, said
+from dlc.types.dims import Dim
+from dlc.types.terms import negated, origin_free, said, term
 from dlc.types.traced import Term
 
 # Attributes that every nn.Module has: a part of that name has to be registered by hand. (Checked by a test.)
@@ -210,7 +212,7 @@ class Node:
         """The list indices that the items take, as far as their labels are numbers; [-1] if one is none."""
         found: list[int] = []
         for node in self.items.values():
-            if node.turns and INDEX.fullmatch(node.label):
+            if node.turns and INDEX.fullmatch(node.label) and not is_computed(node.label):
                 found += turns_of(node.turns)
             elif node.label.isdigit() and str(int(node.label)) == node.label:
                 found.append(int(node.label))
@@ -222,6 +224,25 @@ class Node:
 def turns_of(turns: tuple[int, int, int]) -> list[int]:
     count, start, step = turns
     return [start + step * turn for turn in range(count)]
+
+
+def labels_of(node: Node) -> list[str]:
+    """The labels of a place in the tree: those of all turns where it stands for the parts of a loop."""
+    if not node.turns:
+        return [node.label]
+    return [at_number(node.label, number) for number in turns_of(node.turns)]
+
+
+def end_of(node: Node, label: str) -> Expr | None:
+    """The label of the first or the last of a loop's parts, where static parameters say which that is; None for any other."""
+    labels = labels_of(node) if node.is_open else []
+    if label not in labels or node.turns is None:
+        return None
+    count, start, step = node.turns
+    first = label == labels[0] and not origin_free(start)
+    number = Dim.of(start) if first else Dim.of(start) + (Dim.of(count) - 1) * step
+    is_told = first or label == labels[-1]
+    return labelled(node.label, size(number, "index")) if is_told and number.origin is not None else None
 
 
 def tree(
@@ -261,7 +282,7 @@ def _place(root: Node, path: str, turns: tuple[int, int, int] | None) -> Node:
     node = root
     for label in path.split("."):
         turned = turns if has_index(label) else None
-        node = node.items.setdefault(place(label, turned), Node(label, turns=numbers(label, turned)))
+        node = node.items.setdefault(place(label, turned), Node(label, turns=_numbers(label, turned)))
     return node
 
 
@@ -270,10 +291,15 @@ def place(label: str, turns: tuple[int, int, int] | None) -> str:
     return f"{label}@{turns}" if turns and has_index(label) else label
 
 
-def numbers(label: str, turns: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
-    """The numbers that a label with the index of a loop stands for, which it may be ahead of."""
-    factor = factor_of(label)
-    return (turns[0], factor * turns[1] + offset_of(label), factor * turns[2]) if turns else None
+def _numbers(label: str, turns: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
+    """The numbers that a label with the index of a loop stands for, which it may be ahead of; those of the turns where it computes
+    with them."""
+    if turns is None or is_computed(label):
+        return turns
+    factor, offset = factor_of(label), offset_of(label)
+    # (One that says where the loop begins keeps its expression.)
+    start = turns[1] if factor == 1 and not offset else factor * turns[1] + offset
+    return turns[0], start, factor * turns[2]
 
 
 def find(root: Node, labels: Iterable[str]) -> Node | None:
@@ -291,9 +317,7 @@ def find(root: Node, labels: Iterable[str]) -> Node | None:
 
 
 def _covers(node: Node, label: str) -> bool:
-    if not node.turns or not label.isdigit():
-        return False
-    return bool(INDEX.fullmatch(node.label)) and int(label) in turns_of(node.turns)
+    return bool(node.turns) and label in labels_of(node)
 
 
 # --- constructor --------------------------------------------------------------------------------------------
@@ -311,15 +335,15 @@ class Init:
     when: Expr | None = None
     """The condition under which there is such a part; else the attribute is None."""
     over: Expr | None = None
-    """What `i` runs over, where the statement is done in every turn of a loop."""
+    """What `turn` runs over, where the statement is done in every turn of a loop."""
+    turn: str = "i"
 
 
 def renamed(root: Node) -> dict[str, str]:
     """The attributes of a class that have another name in checkpoints, with that."""
     labels: list[str] = []
     for node in (*root.items.values(), *root.late.values()) if not root.is_sequence else ():
-        indices = turns_of(node.turns) if node.turns else []
-        labels += [INDEX.sub(str(index), node.label) for index in indices] or [node.label]
+        labels += labels_of(node) or [node.label]
     names = {attribute_name(label): label for label in labels if not is_attribute(label)}
     return names | {
         f"{node.label}.{attribute_name(label)}": f"{node.label}.{label}"
@@ -357,11 +381,12 @@ class Builder:
         """`down{i}` directly below the class: one attribute per turn, in a loop where a setting says how many."""
         assert node.turns is not None
         if node.is_open:
-            made = Call(Word("self.add_module"), (indexed(node.label), self.made(node)))
-            yield Init("", made, over=_turning(node))
+            part = self.made(node)
+            turn = variable(part, "i")
+            made = Call(Word("self.add_module"), (indexed(node.label, turn), part))
+            yield Init("", made, over=_turning(node), turn=turn)
             return
-        for index in turns_of(node.turns):
-            label = INDEX.sub(str(index), node.label)
+        for label in labels_of(node):
             yield Init(attribute_name(label), self.made(replace(node, label=label, turns=None)))
 
     def _own(self, param: Param, attribute: str) -> Init:
@@ -424,13 +449,11 @@ class Builder:
             if each.turns and (len(modules) == 1 or variables(made)):
                 parts += [Pairs(tuple(pairs))] if pairs else []
                 pairs = []
-                key = keyed(each.label if factor_of(each.label) != 1 else INDEX.sub(mark(), each.label))
-                parts.append(DictGen(key, made, "i", _turning(each)))
+                turn = variable(made, "i")
+                key = keyed(each.label if _is_by_turn(each.label) else INDEX.sub(mark(), each.label), turn)
+                parts.append(DictGen(key, made, turn, _turning(each)))
                 continue
-            labels = [each.label]
-            if each.turns:
-                labels = [INDEX.sub(str(index), each.label) for index in turns_of(each.turns)]
-            pairs += ((Text(label), made) for label in labels)
+            pairs += ((Text(label), made) for label in labels_of(each))
         parts += [Pairs(tuple(pairs))] if pairs or not parts else []
         return (reduce(lambda one, other: Binary("|", one, other), parts),)
 
@@ -439,12 +462,17 @@ def _turning(node: Node) -> Expr:
     """What `i` goes over in a loop that makes instances: their numbers, or where a turn takes several, the turns."""
     assert node.turns is not None
     count, start, step = node.turns
-    return over(Num(count, "count"), *((start, step) if factor_of(node.label) == 1 else (0, 1)))
+    return numbers(count, *((start, step) if factor_of(node.label) == 1 else (0, 1)))
 
 
-def keyed(label: str) -> Expr:
+def _is_by_turn(label: str) -> bool:
+    """Whether a label is made of the number of a turn, and not of that of the part."""
+    return factor_of(label) != 1 or is_computed(label)
+
+
+def keyed(label: str, turn: str = "i") -> Expr:
     """A label with the index of a loop, as the key of an `nn.ModuleDict`: a text."""
-    key = indexed(label)
+    key = indexed(label, turn)
     return Call(Word("str"), (key,)) if INDEX.fullmatch(label) else key
 
 
@@ -458,9 +486,9 @@ def anyhow(node: Expr) -> Expr:
     return Word(f"{getattr(node, 'function', '')}{op.given}{sizes}{attrs}")
 
 
-def variable(made: Expr) -> str:
+def variable(made: Expr, other: str = "_") -> str:
     """The variable of a loop that makes instances: the spec's where it is read."""
-    return next(iter(variables(made)), "_")
+    return next(iter(variables(made)), other)
 
 
 def variables(made: Expr) -> list[str]:
@@ -469,7 +497,12 @@ def variables(made: Expr) -> list[str]:
     bound = {
         each.strip(" ()") for node in nodes if isinstance(node, Gen) for each in node.variable.split(",")
     }
-    terms = (term for node in nodes if (op := getattr(node, "op", None)) for _, term in op.given)
+    ops = [op for node in nodes if (op := getattr(node, "op", None))]
+    terms = (
+        told
+        for op in ops
+        for told in (*(each for _, each in op.given), *(term(size) for _, size in op.known))
+    )
     parts = (each for term in terms for each in term.parts() if isinstance(each, Term))
     found = [str(each.args[0]) for each in parts if each.op == "each"]
     found += [node.text for node in nodes if isinstance(node, Each) and node.text not in bound]

@@ -8,6 +8,7 @@ from typing import Any
 from dlc.emit.arguments import NO_NAMES, Argument, by_name
 from dlc.emit.body import with_words
 from dlc.emit.checks import WORDS, opposite, raised
+from dlc.emit.implied import without_implied
 from dlc.emit.layout import layout
 from dlc.emit.python import listed
 from dlc.emit.tree import Arg, At, Binary, Expr, Num, Splat, Word, text, walk
@@ -34,7 +35,7 @@ def asked_lines(
     owner: str = "",
 ) -> Iterator[tuple[str, ...]]:
     """The lines of each condition; one that is asked of all elements of a list is asked of these at once."""
-    left = list(dict.fromkeys(conditions))
+    left = without_implied(conditions)
     sizes = {each.name: len(each.value) for each in lists}
     while left:
         first = left.pop(0)

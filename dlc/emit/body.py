@@ -11,7 +11,7 @@ from dlc.emit.layout import layout
 from dlc.emit.names import Variables, base, identifier, plain, unique
 from dlc.emit.nesting import END, Nesting, last_reads
 from dlc.emit.sizes import readable, shape_of, solved
-from dlc.emit.statements import Draft, If, Loop, Stmt
+from dlc.emit.statements import HELD, Draft, If, Loop, Stmt
 from dlc.emit.tree import Arg, Call, Expr, Ref, Size, Word, refs, text, transform, walk
 from dlc.emit.write import Writer, shape_text
 from dlc.types.dims import Dim
@@ -227,13 +227,15 @@ def tensors(draft: Draft, names: Sequence[str], type: str) -> list[str]:
     found = []
     for i, name in enumerate(names):
         default = " = None" if all(optional[i:]) else ""
-        found.append(f"{name}: {type} | None{default}" if optional[i] else f"{name}: {type}")
+        kind = f"list[{type}]" if draft.inputs[i].dtype == HELD else type
+        found.append(f"{name}: {kind} | None{default}" if optional[i] else f"{name}: {kind}")
     return found
 
 
 def shapes_text(draft: Draft, names: Sequence[str], *, always: bool = False) -> str:
     """`[B, T, d] -> [B, T, d]`, with names where there are several inputs or outputs, or `always`."""
-    given = [(name, shape_text(target)) for name, target in zip(names, draft.inputs, strict=True)]
+    pairs = zip(names, draft.inputs, strict=True)
+    given = [(name, shape_text(target)) for name, target in pairs if target.dtype != HELD]
     outputs = zip(draft.function.outputs, draft.outputs, strict=True)
     made = [("" if UNNAMED.fullmatch(name) else name, shape_text(target)) for (name, _), target in outputs]
     sides = [_named_shapes(each, always or len(each) > 1) for each in (given, made)]

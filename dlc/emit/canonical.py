@@ -9,15 +9,16 @@ from itertools import chain
 from typing import Any
 
 from dlc.emit.origins import renumbered
-from dlc.ir.index import INDEX, factor_of, mark
+from dlc.emit.turning import terms_of
+from dlc.ir.index import INDEX, factor_of, is_computed, mark
 from dlc.ir.loops import LOOP, Loop
-from dlc.ir.nodes import Attr, Function, Op, Program
-from dlc.ir.splice import callees, substitute, with_path, within
+from dlc.ir.nodes import Attr, Function, Op, Program, walk
+from dlc.ir.splice import callees, path_of, substitute, with_path, within
 from dlc.once import Form, once
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.opaque import substituted
-from dlc.types.terms import said
+from dlc.types.terms import said, turned
 
 
 @dataclass
@@ -98,16 +99,29 @@ def _renamed(function: Function, own: Renaming, *others: Any) -> Function:
 
 
 def from_zero(program: Program) -> Program:
-    """The program with loops over layers that all begin at 0: `h.{i}` from 5 on is `h.{i+5}`, which tells it from another loop's."""
+    """The program with loops over layers that all begin at 0: `h.{i}` from 5 on is `h.{i+5}`, which tells it from another loop's. Those
+    whose turns read their number keep it."""
     return program.with_functions({name: _from_zero(each) for name, each in program.functions.items()})
 
 
 def _from_zero(function: Function) -> Function:
+    loops = [op for op in walk(function.body) if op.op == LOOP and reads_number(op)]
+    kept = {(path_of(op), loop.attr("start")) for loop in loops for op in walk((loop,)) if path_of(op)}
     children = tuple(
-        replace(each, path=_ahead(each.path, int(each.start)), start=0) if each.count and each.start else each
+        replace(each, path=_ahead(each.path, int(each.start)), start=0)
+        if each.count and each.start and (each.path, each.start) not in kept
+        else each
         for each in function.children
     )
     return replace(function, body=tuple(map(_shifted, function.body)), children=children)
+
+
+def reads_number(loop: Op) -> bool:
+    """Whether a turn of a loop reads its number, or has parts that are called by more than that."""
+    ops = list(walk((loop,)))
+    return any(is_computed(path_of(op)) for op in ops) or any(
+        turned(told) for op in ops for told in terms_of(op)
+    )
 
 
 def _ahead(path: str, by: int) -> str:
@@ -119,7 +133,7 @@ def _ahead(path: str, by: int) -> str:
 def _shifted(op: Op) -> Op:
     """A loop from 0 on; what stands inside of others is changed as well."""
     op = within(op, _shifted)
-    start = op.attr("start") if op.op == LOOP and Loop.of(op).is_layers else 0
+    start = op.attr("start") if op.op == LOOP and Loop.of(op).is_layers and not reads_number(op) else 0
     if not isinstance(start, int) or not start:
         return op
     attrs = tuple((key, 0 if key == "start" else value) for key, value in op.attrs)

@@ -21,11 +21,13 @@ from dlc.emit.checks import Check, checks
 from dlc.emit.names import identifier
 from dlc.emit.numbers import Numbers
 from dlc.emit.origins import expression, size
+from dlc.emit.ranges import numbers
 from dlc.emit.sizes import readable
-from dlc.emit.statements import Assign, Draft, If, Loop, Stmt, Target, expressions
+from dlc.emit.statements import NOWHERE, Assign, Draft, If, Loop, Stmt, Target, expressions
 from dlc.emit.tree import (
     Binary,
     Call,
+    Dot,
     Expr,
     Keyword,
     Leaf,
@@ -42,6 +44,8 @@ from dlc.emit.tree import (
     walk,
     without,
 )
+from dlc.emit.turning import computed_by
+from dlc.emit.uneven import LISTED, POP, PUSH
 from dlc.ir import loops
 from dlc.ir.loops import LOOP
 from dlc.ir.nodes import BY, Attr, Function, Op, Program, Region, Remark, Value
@@ -50,6 +54,7 @@ from dlc.ops.axes import axis_names
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import FLOATS, INTS, TensorType
+from dlc.types.terms import origin_free
 from dlc.types.traced import Term, TracedFloat, TracedInt, as_float
 
 # Names of operands that say nothing about what is passed.
@@ -326,11 +331,25 @@ class Drafter:
         if op.condition is not None:
             self.body.append(self.choice(op, op.condition))
             return
+        if op.op in (LISTED, PUSH, POP):
+            self.body.append(self._of_list(op))
+            return
         if self._on_host(op):
             return
         expr = self.expression(op)
         if expr is not DONE:
             self.assign(op, expr)
+
+    def _of_list(self, op: Op) -> Stmt:
+        """What is done with a list of what turns keep for others."""
+        if op.op == LISTED:
+            return Assign((Target(op.out.name, "", ()),), Seq(tuple(map(self.tensor, op.inputs)), "[]"))
+        held, *values = map(self.tensor, op.inputs)
+        if op.op == POP:
+            return Assign((self.target(op.out),), Call(Dot(held, "pop")))
+        if len(values) == 1:
+            return Check(Call(Dot(held, "append"), tuple(values)), "")
+        return Check(Binary("+=", held, Seq(tuple(values), "[]")), "")
 
     def expression(self, op: Op) -> Expr:
         """The operation as an expression; DONE where it has become statements, or a name for another
@@ -379,6 +398,7 @@ class Drafter:
         """The variable of a loop whose turns differ by a static value."""
         ops = list(walk_ops(body))
         given = [term for op in ops if self.passes(op) for _, term in op.given]
+        given += [term for op in ops if not op.callee for term in computed_by(op)]
         asked = [op.condition for op in ops if op.condition is not None]
         parts = (part for term in (*given, *asked) for part in term.parts())
         return next(
@@ -394,12 +414,13 @@ class Drafter:
         inside = self.drafted(op.region.body)
         results = [self.tensor(each.next) for each in parts.carried]
         kept = tuple((self.list_of(each.out, LIST), self.tensor(each.item)) for each in parts.stacked)
-        turns = Dim.of(dim_of(op.attr("count")))
+        turns, start = Dim.of(dim_of(op.attr("count"))), parts.start
+        assert isinstance(start, int)
         args = tuple(map(self.target, op.region.args))
         outputs = tuple(self.target(each.out) for each in parts.carried)
         return Loop(
             size(turns, "count"),
-            op.integer("start"),
+            start,
             op.integer("step"),
             args,
             inputs,
@@ -410,6 +431,7 @@ class Drafter:
             kept=kept,
             turns=None if turns.constant is None else int(turns.constant),
             recompute=parts.recompute,
+            numbers=NOWHERE if origin_free(start) and parts.step == 1 else numbers(turns, start, parts.step),
         )
 
     def list_of(self, whole: Value, word: str) -> Target:

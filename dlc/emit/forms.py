@@ -3,6 +3,7 @@ groups of slices that divide a value, other names for a value, parameters, const
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Container, Sequence
 from typing import Any
 
@@ -10,14 +11,33 @@ from dlc.emit.checks import asked
 from dlc.emit.draft import DONE, LIST, Drafter, dim_of
 from dlc.emit.origins import size
 from dlc.emit.statements import Assign
-from dlc.emit.tree import At, Binary, Call, Conditional, Cut, Dot, Expr, Num, Path, Ref, Seq, Splat, Word
-from dlc.ir.index import INDEX, factor_of, offset_of, split
+from dlc.emit.tree import (
+    At,
+    Binary,
+    Call,
+    Conditional,
+    Cut,
+    Dot,
+    Expr,
+    Formatted,
+    Num,
+    Path,
+    Ref,
+    Seq,
+    Splat,
+    Text,
+    Word,
+    parse,
+    text,
+    transform,
+)
+from dlc.ir.index import INDEX, factor_of, is_computed, offset_of, split
 from dlc.ir.loops import LOOP, Loop, Stacked
 from dlc.ir.nodes import Op
 from dlc.ir.nodes import walk as walk_ops
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
-from dlc.types.terms import origin_free, said
+from dlc.types.terms import said
 
 Axes = tuple[Dim, ...]
 ZERO, ONE = Dim.of(0), Dim.of(1)
@@ -409,8 +429,7 @@ def whole_rows(d: Drafter, op: Op) -> str:
 
 def indexed(path: str, variable: str = "i") -> Expr:
     """A path with the index of a loop, as an f-string over the loop's variable."""
-    factor, offset = factor_of(path), offset_of(path)
-    number = (variable if factor == 1 else f"{factor} * {variable}") + (f" + {offset}" if offset else "")
+    number = number_of(path, variable)
     if INDEX.fullmatch(path):
         return Word(number)
     parts = (
@@ -419,20 +438,21 @@ def indexed(path: str, variable: str = "i") -> Expr:
     return Word('f"' + f"{{{number}}}".join(parts) + '"')
 
 
-def over(count: Expr, start: int, step: int) -> Expr:
-    """`range` over the indices of a loop."""
-    if start == 0 and step == 1:
-        return Call(Word("range"), (count,))
-    by = () if step == 1 else (Word(str(step)),)
-    return Call(Word("range"), (Word(str(start)), _stop(count, start, step), *by))
+def number_of(path: str, variable: str) -> str:
+    """What stands for the index in a path, over the loop's variable."""
+    if is_computed(path):
+        return text(_at_number(path, Word(variable)))
+    factor, offset = factor_of(path), offset_of(path)
+    return (variable if factor == 1 else f"{factor} * {variable}") + (f" + {offset}" if offset else "")
 
 
-def _stop(count: Expr, start: int, step: int) -> Expr:
-    match count:
-        case Num(value):
-            stop = start + step * value
-            return Word(str(stop)) if origin_free(stop) else Num(stop, count.role)
-        case Binary("-", whole, Num(value)) if step == 1 and value == start:
-            return whole
-    turns = count if step == 1 else Binary("*", Word(str(step)), count)
-    return Binary("+", Word(str(start)), turns)
+def labelled(label: str, number: Expr) -> Formatted:
+    """A label at a number that is told by static parameters, where the index of a loop stands in it."""
+    before, behind = split(label)
+    made = _at_number(label, number) if is_computed(label) else number
+    return Formatted((*([Text(before)] if before else ()), made, *([Text(behind)] if behind else ())))
+
+
+def _at_number(path: str, number: Expr) -> Expr:
+    (inside,) = re.findall(r"\{([^{}]+)\}", path)
+    return transform(parse(inside), lambda node: number if node == Word("i") else node)

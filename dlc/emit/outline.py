@@ -16,14 +16,14 @@ from dlc.emit.draft import plain_name
 from dlc.emit.names import unique
 from dlc.emit.origins import renumbered
 from dlc.emit.sizes import readable
+from dlc.emit.turning import terms_of
 from dlc.ir.index import INDEX, split, upto_index
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Attr, Child, Function, Op, Program, Region, Setting, Value, walk
-from dlc.ir.splice import path_of, with_path, with_values
+from dlc.ir.splice import path_of, with_path, with_values, within
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
-from dlc.types.terms import changed, rooted, turned
-from dlc.types.terms import term as as_term
+from dlc.types.terms import changed, negated, rooted, turned
 from dlc.types.traced import Term, TracedFloat, TracedInt
 
 # What a body makes again for itself rather than to be passed it.
@@ -70,11 +70,13 @@ class _Outliner:
             or parts.shared
             or not self.wanted(op)
             or not isinstance(parts.count, int)
+            or not isinstance(parts.start, int)
             or any(param.name.startswith(split(prefix)[0]) for param in self.function.params)
         ):
             return op
-        turns = (parts.count, int(str(parts.start)), parts.step)
-        own = [each for each in self.children if each.path.startswith(f"{prefix}.") and each.turns == turns]
+        turns = (parts.count, parts.start, parts.step)
+        inside = [each for each in self.children if each.path.startswith(f"{prefix}.")]
+        own = [each for each in inside if each.turns == turns or _is_within(each, turns)]
         made = self._function(region, prefix, own)
         if made is None:
             return op
@@ -104,7 +106,7 @@ class _Outliner:
             inputs=tuple(Value(new[each.name], each.type) for each in inputs),
             outputs=tuple((name, new[value]) for name, value in outputs),
             body=tuple(with_values(op, new) for op in body),
-            children=tuple(_inside(each, prefix) for each in own),
+            children=tuple(_inside(each, prefix, _condition(each.path, region.body)) for each in own),
             static=self.function.static,
             training=self.function.training,
             settings=tuple(replace(each, default=None) for each in self.function.settings),
@@ -159,7 +161,7 @@ class _Outliner:
 def _given_turn(function: Function) -> tuple[Function, dict[str, str]]:
     """The body of a turn with the number of the turn, where it reads that, as a static parameter; what that is called, and the
     variable of the loop that it is."""
-    terms = [told for op in walk(function.body) for told in _terms(op)]
+    terms = [told for op in walk(function.body) for told in terms_of(op)]
     variables = dict.fromkeys(each for told in terms for each in sorted(turned(told)))
     taken = {each.name for each in function.settings}
     names: dict[str, str] = {}
@@ -180,19 +182,20 @@ def _given_turn(function: Function) -> tuple[Function, dict[str, str]]:
         return value
 
     made = renumbered(function, number, lambda told: changed(told, term))
+
+    def asked(op: Op) -> Op:
+        condition = None if op.condition is None else changed(op.condition, term)
+        return replace(within(op, asked), condition=condition)
+
+    children = (replace(each, when=each.when and changed(each.when, term)) for each in made.children)
+    made = replace(made, body=tuple(map(asked, made.body)), children=tuple(children))
     more = tuple(Setting(name, "int") for name in names.values())
     return replace(made, settings=(*made.settings, *more)), {name: each for each, name in names.items()}
 
 
 def varies(loop: Op) -> bool:
     """Whether parts of a loop's turns are of other sizes, or have other arguments, by the number of the turn."""
-    return any(turned(told) for op in walk((loop,)) if op.path for told in _terms(op))
-
-
-def _terms(op: Op) -> Iterator[Term]:
-    yield from (told for _, told in op.given)
-    yield from (as_term(size) for _, size in op.known)
-    yield from (as_term(size) for value in op.outputs for size in value.type.axes)
+    return any(turned(told) for op in walk((loop,)) if op.path for told in terms_of(op))
 
 
 def _prefix(body: Sequence[Op]) -> str | None:
@@ -207,6 +210,7 @@ def _prefix(body: Sequence[Op]) -> str | None:
 
 
 def _stripped(op: Op, prefix: str) -> Op:
+    op = within(op, lambda each: _stripped(each, prefix))
     if op.path and not op.callee:  # what takes the precision of a layer's weights
         return replace(op, path=op.path.removeprefix(f"{prefix}."))
     return with_path(op, lambda path: path.removeprefix(f"{prefix}."))
@@ -266,10 +270,28 @@ def _symbols(value: Attr) -> set[str]:
     return set().union(*map(_symbols, value)) if isinstance(value, tuple) else set()
 
 
-def _inside(child: Child, prefix: str) -> Child:
+def _is_within(child: Child, turns: tuple[int, int, int]) -> bool:
+    """Whether only some of a loop's turns have a part."""
+    (count, start, step), (most, first, by) = child.turns, turns
+    numbers = range(first, first + by * most, by)
+    return bool(count) and {start + step * k for k in range(count)} < {*numbers}
+
+
+def _condition(path: str, body: Sequence[Op]) -> Term | None:
+    """The condition under which a turn has a part; None where all turns have it."""
+    for op in body:
+        if op.condition is None or op.region is None or op.otherwise is None:
+            continue
+        for region, condition in ((op.region, op.condition), (op.otherwise, negated(op.condition))):
+            if any(path_of(each) == path for each in walk(region.body)):
+                return condition
+    return None
+
+
+def _inside(child: Child, prefix: str, when: Term | None) -> Child:
     """A part of a turn in the class of one."""
 
     def here(path: str) -> str:
         return path[len(prefix) + 1 :]
 
-    return Child(here(child.path), child.function, fused=child.fused and child.fused.moved(here))
+    return Child(here(child.path), child.function, when=when, fused=child.fused and child.fused.moved(here))

@@ -11,24 +11,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from dlc.emit.alike import as_term, as_written, origin_key
 from dlc.emit.arguments import Functions, sayable
+from dlc.emit.by_turn import ByTurn
 from dlc.emit.draft import plain_name
 from dlc.emit.exact import exact
-from dlc.emit.merge import as_it_is, merge
+from dlc.emit.merge import Whole, as_it_is, merge
 from dlc.emit.origins import owned
-from dlc.emit.turning import Carried, Segment, around, carried, read_behind, segments
-from dlc.emit.widths import behind, left_behind, widened
-from dlc.ir.index import INDEX, has_index, mark, offset_of
+from dlc.emit.turning import Carried, Segment, around, carried, path_in, read_behind, segments
+from dlc.emit.uneven import LISTED, PUSH, SKIPS, Kept, Uneven, Unsaid, kept_by, read_elsewhere
+from dlc.emit.widths import Last, behind, left_behind, widened
+from dlc.ir.index import has_index, offset_of
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Child, Function, Fused, Op, Parameter, Program, Region, Turn, Value, walk
 from dlc.ir.splice import Names, path_of, reached
 from dlc.once import once
-from dlc.records import dataclass, replace
-from dlc.types.dims import Dim
+from dlc.records import dataclass, field, replace
+from dlc.types.dims import Atom, Dim
 from dlc.types.tensor import TensorType
 from dlc.types.terms import as_dim, changed, evaluate, said, term
 from dlc.types.terms import names as names_in
@@ -37,33 +41,188 @@ from dlc.types.traced import Term, TracedInt
 NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
-def rolled(function: Function, functions: Mapping[str, Function]) -> Function:
-    """The function with the loops of the spec whole where all their turns do the same to what goes on from one to the next."""
+Tried = Mapping[str, frozenset[str]]
+"""The static parameters of modules that a model's own decide, by module: at others the source is tried (`settled.py`)."""
+
+
+def rolled(function: Function, functions: Mapping[str, Function], tried: Tried | None = None) -> Function:
+    """The function with the loops of the spec whole where all their turns do the same to what goes on from one to the next, or more than
+    others by a condition; with what turns keep for those of a later loop in a list, where that can be said of both."""
+    runs = list(_runs(function.body))
+    kept = kept_by(runs, [each.name for each in function.inputs])
+    if kept is not None:
+        with suppress(Unsaid):
+            return _rolled_by(function, functions, runs, kept, tried)
+    return _rolled_by(function, functions, runs, None, tried)
+
+
+def _rolled_by(
+    function: Function,
+    functions: Mapping[str, Function],
+    runs: Sequence[list[Op]],
+    kept: Kept | None,
+    tried: Tried | None,
+) -> Function:
     body: list[Op] = []
     children, names = list(function.children), Names.of(function)
-    last: dict[str, Dim] = {}
-    for original in _runs(function.body):
+    last: dict[str | Atom | Dim, Dim] = {}
+    asked: list[Term] = []
+    lists = _Lists(kept)
+    for original in runs:
         turn = _turn(original[0])
         # A list that the loop itself goes over is told by its turns.
         own = names_in(turn.over) if turn is not None else set()
-        left = {name: size for name, size in last.items() if name.partition("[")[0] not in own}
+        left = {name: size for name, size in last.items() if not _is_of(name, own)}
         run = _completed(list(behind(original, function, left)))
-        whole = _whole(run, original, turn, function, names, functions, last) if turn is not None else None
+        whole = None
+        if turn is not None:
+            about = _About(turn, function, names, functions, last, _is_tried(turn.over, function, tried))
+            whole = None if lists.concern(original) else _whole(run, original, about)
+            whole = whole or _uneven(run, original, about, runs, kept)
         if whole is None:
-            body += run
+            if turn is not None and lists.concern(original):
+                raise Unsaid
+            body += lists.around(run)
             continue
-        loop, gone, kept, more = whole
+        loop, gone, kept_children, more, needed = whole
         last.update(more)
+        asked += needed
         at = next((k for k, child in enumerate(children) if child.path in gone), len(children))
         before = [child for child in children[:at] if child.path not in gone]
         after = [child for child in children[at:] if child.path not in gone]
-        children = [*before, *kept, *after]
+        children = [*before, *kept_children, *after]
+        body += lists.begun(original)
         body.append(loop)
-    return replace(function, body=tuple(body), children=tuple(children))
+    requires = (*function.requires, *asked)
+    return replace(function, body=tuple(body), children=tuple(children), requires=requires)
 
 
-def _rolled(function: Function, functions: Mapping[str, Function]) -> Function:
-    return function if function.library else rolled(function, functions)
+@dataclass
+class _Lists:
+    """The list of what turns keep: made before the first loop that adds to it, of what there is to be kept by then."""
+
+    kept: Kept | None
+    waiting: list[str] = field(default_factory=list)
+    is_there: bool = False
+
+    def concern(self, run: Sequence[Op]) -> bool:
+        """Whether a loop adds to the list, or takes from it."""
+        return self.kept is not None and bool(self.kept.popped_by(run) or self._made(run))
+
+    def _made(self, run: Sequence[Op]) -> list[str]:
+        pushed = self.kept.pushed if self.kept is not None else ()
+        return [value.name for op in run for value in op.outputs if value.name in pushed]
+
+    def around(self, run: Sequence[Op]) -> Iterator[Op]:
+        """Operations outside of loops, and what is kept of them."""
+        yield from run
+        kept = self._made(run)
+        if kept and self.is_there:
+            yield Op(PUSH, (SKIPS.name, *kept), ())
+        elif kept:
+            self.waiting += kept
+
+    def begun(self, run: Sequence[Op]) -> Iterator[Op]:
+        if self.concern(run) and not self.is_there:
+            self.is_there = True
+            yield Op(LISTED, tuple(self.waiting), (SKIPS,))
+
+
+@dataclass(frozen=True)
+class _About:
+    """What stands around a loop; `last` is what loops before it have left."""
+
+    turn: Turn
+    function: Function
+    names: Names
+    functions: Mapping[str, Function]
+    last: Last
+    is_tried: bool
+    """Whether the source is tried at other numbers of turns, so that what turns have in common may be a guess."""
+
+
+Made = tuple[Op, set[str], list[Child], Last, list[Term]]
+"""A loop, the instances that it stands for, these as its own, what it leaves of sizes, and what is asked for it."""
+
+
+def _uneven(
+    run: Sequence[Op], original: Sequence[Op], about: _About, runs: Sequence[list[Op]], kept: Kept | None
+) -> Made | None:
+    found = segments(run)
+    is_plain = (
+        found is not None and len(found) > 1 and all(each.count == 1 and not each.step for each in found)
+    )
+    if found is None or not is_plain or not about.is_tried:
+        return None
+    static = dict(about.function.static)
+    span = _span(about.turn.over, len(found), found[0].index, static)
+    if span is None or any(op.region is not None for op in run):
+        return None
+    by_turn = _by_turn(found, about.turn, span, static)
+    popped = kept.popped_by(original) if kept is not None else ()
+    read = read_elsewhere(original, runs, [value for _, value in about.function.outputs], kept)
+    uneven = Uneven(
+        found,
+        about.turn,
+        by_turn,
+        span,
+        about.function,
+        about.functions,
+        about.names,
+        about.last,
+        kept,
+        popped,
+        read,
+        _indexed,
+    )
+    try:
+        made = uneven.run()
+    except Unsaid:
+        if kept is not None:
+            raise
+        return None
+    if made is None or not _covers(about.function, uneven.gone):
+        return None
+    loop, left = made
+    return loop, uneven.gone, uneven.children, left, []
+
+
+def _is_of(name: object, lists: set[str]) -> bool:
+    return type(name) is str and name.partition("[")[0] in lists
+
+
+def _is_tried(over: Term, function: Function, tried: Tried | None) -> bool:
+    """Whether what a loop goes over is changed where the source is tried: of lists, those that are not have to have their length."""
+    if tried is None or goes_over_a_list(over):
+        return True
+    return bool(names_in(over)) and names_in(over) <= tried.get(function.source, frozenset())
+
+
+def _tried(programs: Sequence[Program]) -> Tried:
+    """What the static parameters of programs' entries decide in their modules, by some call at least."""
+    found: dict[str, set[str]] = {}
+    for program in programs:
+        main = program.main
+        found.setdefault(main.source, set()).update(each.name for each in main.settings)
+        for function in reversed(list(program.functions.values())):  # callers stand behind callees
+            own = found.get(function.source, set())
+            for op in walk(function.body):
+                callee = program.functions.get(op.callee)
+                if callee is None:
+                    continue
+                given: dict[str, Any] = dict((*op.attrs, *op.known, *op.given))
+                decided = {name for name, told in given.items() if names_in(told) and names_in(told) <= own}
+                found.setdefault(callee.source, set()).update(decided)
+    return {source: frozenset(names) for source, names in found.items()}
+
+
+@once
+def _rolling(tried: frozenset[tuple[str, frozenset[str]]]) -> Whole:
+    return partial(_rolled, dict(tried))
+
+
+def _rolled(tried: Tried, function: Function, functions: Mapping[str, Function]) -> Function:
+    return function if function.library else rolled(function, functions, tried)
 
 
 def _turn(op: Op) -> Turn | None:
@@ -108,35 +267,36 @@ def _completed(run: list[Op]) -> list[Op]:
     return list(map(complete, run))
 
 
-def _whole(
-    run: Sequence[Op],
-    original: Sequence[Op],
-    turn: Turn,
-    function: Function,
-    names: Names,
-    functions: Mapping[str, Function],
-    last: Mapping[str, Dim],
-) -> tuple[Op, set[str], list[Child], Mapping[str, Dim]] | None:
+def _whole(run: Sequence[Op], original: Sequence[Op], about: _About) -> Made | None:
+    turn, function, names = about.turn, about.function, about.names
+    functions, last = about.functions, about.last
     found = segments(run)
-    turns = None if found is None else _numbered(found)
-    if turns is None or (len(turns) < 2 and not _told_by_turn(turns[0])):
+    if not found or (len(found) < 2 and not _told_by_turn(found[0])):
         return None
-    total = sum(each.count for each in turns)
-    count = _count(turn.over, total, dict(function.static))
+    total = sum(each.count for each in found)
+    span = _span(turn.over, total, found[0].index, dict(function.static))
+    if span is None:
+        return None
+    by_turn = _by_turn(found, turn, span, dict(function.static))
+    turns = _numbered(found, by_turn)
     going = carried(run, turns)
-    if count is None or going is None:
+    if going is None:
         return None
+    count, start, step = span
     told = _told(turns, going, turn.variable, dict(function.static))
-    left: Mapping[str, Dim] = {}
+    left: Last = {}
     taken: Sequence[TensorType] = ()
+    asked: list[Term] = []
     if told is None or not _goes_on(turns[0], going, function):
-        if not goes_over_a_list(turn.over):
+        if not about.is_tried:
             return None
-        wide = widened(turns, going, turn.variable, said(Dim.of(count)), functions, function, last)
+        wide = widened(turns, going, by_turn, said(Dim.of(count)), functions, function, last)
         told = _told(wide.turns, going, turn.variable, dict(function.static)) if wide is not None else None
         if wide is None or told is None:
             return None
         turns, left, taken = list(wide.turns), wide.last, wide.taken
+        if wide.needs_turn:
+            asked = [Term(">=", (term(Dim.of(count)), Term("const", (1,))))]
     first = turns[0]
     outside, out = around(run, turns, going)
     raw = function.types()
@@ -156,26 +316,26 @@ def _whole(
     )
     inner = dict(zip(going.takes(first), (each.name for each in args), strict=True))
     made = Loop.of(
-        Op(LOOP, outside, out, (("count", count), ("start", 0), ("step", 1)), span=turn.loop,
+        Op(LOOP, outside, out, (("count", count), ("start", start), ("step", step)), span=turn.loop,
            region=Region(args, tuple(op.renamed(inner) for op in ops), going.gives(first)))
     )  # fmt: skip
     placed = {op.path: op.callee for op in ops if op.path}
     gone = {op.path for each in turns for op in each.ops if op.path}
     kept = [
-        Child(path, callee, count, fused=_fused(path, first, function))
+        Child(path, callee, count, start, step, fused=_fused(path, first, function))
         for path, callee in placed.items()
         if has_index(path)
     ]
     if len(kept) != len(placed) or not _covers(function, gone):
         return None
-    return made.op(), gone, kept, left
+    return made.op(), gone, kept, left, asked
 
 
 def _fused(path: str, segment: Segment, function: Function) -> Fused | None:
     """What the layer at a turn's path stands for."""
     for child in function.children:
-        if child.fused is not None and _path(child.path, segment) == path:
-            return child.fused.moved(lambda part: _path(part, segment))
+        if child.fused is not None and path_in(child.path, segment) == path:
+            return child.fused.moved(lambda part: path_in(part, segment))
     return None
 
 
@@ -197,17 +357,58 @@ def goes_over_a_list(over: Term) -> bool:
     return False
 
 
-def _count(over: Term, total: int, static: Mapping[str, Any]) -> int | None:
-    """How many turns the whole loop has; None if the run is not all of it: what a turn does that nothing reads is gone."""
-    length: Dim | None
+Span = tuple[int, int, int]
+"""How many turns a loop has, the number of the first, and by how much it goes on."""
+
+
+def _span(over: Term, total: int, first: int, static: Mapping[str, Any]) -> Span | None:
+    """The numbers of the whole loop's turns; None if the run is not all of it: what a turn does that nothing reads is gone."""
+    start, step = Dim.of(0), 1
+    stop: Dim | None
     match over:
-        case Term("call", ("range", stop)):
-            length = Dim.opaque(stop) if goes_over_a_list(over) else as_dim(stop)
+        case Term("call", ("range", end)) if goes_over_a_list(over):
+            stop = Dim.opaque(end)
+        case Term("call", ("range", end)):
+            stop = _whole_number(end)
+        case Term("call", ("range", begin, end, *by)):
+            known = _whole_number(begin), _whole_number(by[0]) if by else Dim.of(1)
+            stop = _whole_number(end)
+            if known[0] is None or known[1] is None or known[1].constant is None:
+                return None
+            start, step = known[0], int(known[1].constant)
         case _:
             return None
-    if length is None or _known(length, static) not in (total, None):
+    if stop is None or not step:
         return None
-    return TracedInt(total, length) if length.constant is None else total
+    length = (stop - start + step - 1) // step if step > 0 else (start - stop - step - 1) // -step
+    if _known(length, static) not in (total, None) or _known(start, static) not in (first, None):
+        return None
+    return _traced(total, length), _traced(first, start), step
+
+
+def _whole_number(told: Term) -> Dim | None:
+    inner = as_dim(told.args[0]) if told.op == "neg" else None
+    return as_dim(told) if inner is None else -inner
+
+
+def _traced(value: int, size: Dim) -> int:
+    return TracedInt(value, size) if size.constant is None else value
+
+
+def _by_turn(turns: Sequence[Segment], turn: Turn, span: Span, static: Mapping[str, Any]) -> ByTurn:
+    """What tells the numbers of the turns; the static parameters that say how many there are have their values in it."""
+    computed = dict.fromkeys(each for segment in turns for op in segment.ops for each in _computed(op))
+    counts = {name: static[name] for name in names_in(turn.over) if isinstance(static.get(name), int)}
+    count, start, step = span
+    first = said(Dim.of(start))
+    last = first + (said(Dim.of(count)) - 1) * step
+    return ByTurn([each.index for each in turns], step, first, last, turn.variable, tuple(computed), counts)
+
+
+def _computed(op: Op) -> Iterator[Term]:
+    """What a turn computes of its number, and what it gives to modules by that."""
+    yield from op.loops[0].numbers if op.loops else ()
+    yield from (told for _, told in op.given if told.holds("turn"))
 
 
 def _known(length: Dim, static: Mapping[str, Any]) -> int | None:
@@ -226,7 +427,7 @@ def _form(segment: Segment, going: Carried, *, given: bool = True) -> object:
     for op in segment.ops:
         if op.region is not None or op.otherwise is not None:
             return None
-        path = _path(op.path, segment)
+        path = path_in(op.path, segment)
         attrs = tuple(
             (key, as_written(op, key, value) if op.path else origin_key(value))
             if given or op.op != "call" or not isinstance(value, int | float | str | None)
@@ -370,44 +571,50 @@ def _size(size: Dim) -> object:
     return said(size), size
 
 
-def _path(path: str, segment: Segment) -> str:
-    """`h.{i}` for `h.3` in turn 3, and for `h.{i+1}` in the second turn of a round; `conv{i}` for `conv3` where labels end with the
-    number."""
-    if not path:
-        return path
-    if segment.step:
-        return INDEX.sub(mark(), path) if has_index(path) else path
-    if segment.factor != 1:
-        return ".".join(_ahead_by(label, segment) for label in path.split("."))
-    before = r"(?<!\d)" if segment.is_suffix else r"(?<![^.])"
-    return re.sub(rf"{before}{segment.index}(?![^.])", mark(), path)
-
-
-def _ahead_by(label: str, segment: Segment) -> str:
-    """`{3*i+1}` for `7` in turn 2 of turns that take three numbers."""
-    offset = int(label) - segment.factor * segment.index if label.isdigit() else -1
-    return mark(offset, segment.factor) if 0 <= offset < segment.factor else label
-
-
-def _numbered(turns: Sequence[Segment]) -> list[Segment]:
-    """The turns, with what is known of their paths: whether those that differ do so in the end of a label, or how many numbers a turn
-    takes."""
+def _numbered(turns: Sequence[Segment], by_turn: ByTurn) -> list[Segment]:
+    """The turns, with what is known of their paths: whether those that differ do so in the end of a label, how many numbers a turn
+    takes, or what the spec computes."""
     first, second = turns[0], turns[1] if len(turns) > 1 else turns[0]
     pairs = [(a.path, b.path) for a, b in zip(first.ops, second.ops, strict=False) if a.path != b.path]
     labels = [each for a, b in pairs for each in zip(a.split("."), b.split("."), strict=False)]
     numbers = {int(b) - int(a) for a, b in labels if a != b and a.isdigit() and b.isdigit()}
+    ways = [list(turns)]
     if len(numbers) == 1 and (factor := numbers.pop()) > 1 and not first.index:
-        return [replace(each, factor=factor) for each in turns]
-    if any(_path(a, first) == a for a, _ in pairs):
-        return [replace(each, is_suffix=True) for each in turns]
-    return list(turns)
+        ways.insert(0, [replace(each, factor=factor) for each in turns])
+    ways.append([replace(each, is_suffix=True) for each in turns])
+    ways += filter(None, (_labelled(turns, by_turn),))
+    return next((way for way in ways if _agree(way)), ways[0])
+
+
+def _agree(turns: Sequence[Segment]) -> bool:
+    """Whether the paths of all turns are the same but for the number of the turn."""
+    return len({tuple(path_in(op.path, each) for op in each.ops) for each in turns}) == 1
+
+
+def _labelled(turns: Sequence[Segment], by_turn: ByTurn) -> list[Segment] | None:
+    """The turns with labels that the spec computes; None where it computes none."""
+    found: list[dict[str, str]] = [{} for _ in turns]
+    if len({len(each.ops) for each in turns}) != 1 or any(each.step for each in turns):
+        return None
+    for ops in zip(*(each.ops for each in turns), strict=True):
+        paths = [op.path.split(".") for op in ops]
+        if len(set(map(len, paths))) != 1:
+            return None
+        for labels in zip(*paths, strict=True):
+            parts = [re.split(r"(\d+)", each) for each in labels]
+            alike = len(set(map(len, parts))) == 1
+            told = by_turn.label(parts) if alike else None
+            for names, label in zip(found, labels, strict=True):
+                if told is None or names.setdefault(label, told) != told:
+                    return None
+    return [replace(each, labels=names) for each, names in zip(turns, found, strict=True)]
 
 
 def _indexed(op: Op, segment: Segment) -> Op:
     assert segment.factor != 1 or not has_index(op.path) or offset_of(op.path) == 0
     inner = {each.variable: each.index for each in op.loops[1:]}  # (loops inside are taken apart)
     given = tuple((name, _each(term, inner)) for name, term in op.given)
-    return replace(op, path=_path(op.path, segment), loops=(), given=given)
+    return replace(op, path=path_in(op.path, segment), loops=(), given=given)
 
 
 def _each(told: Term, inner: Mapping[str, int] = NOTHING) -> Term:
@@ -454,7 +661,7 @@ def merged(
     found = merge(
         programs,
         native,
-        _rolled if loops else as_it_is,
+        _rolling(frozenset(_tried(programs).items())) if loops else as_it_is,
         written,
         begun=begun,
     )

@@ -102,14 +102,18 @@ def settled(family: Family, write: Write[T]) -> T:
 
 
 def alike(one: str, other: str, comments: dict[str, str]) -> bool:
-    """Whether two sources are the same but for numbers in comments. Lines whose comments differ are entered with `_` for these."""
+    """Whether two sources are the same but for numbers in comments, and in the shapes of docstrings. Lines in which these differ are
+    entered with `_` for them."""
     lines, others = one.split("\n"), other.split("\n")
     if len(lines) != len(others):
         return False
     found: dict[str, str] = {}
+    inside = False
     for mine, theirs in zip(lines, others, strict=True):
+        is_doc = inside or mine.lstrip().startswith(QUOTES)
+        inside ^= mine.count(QUOTES) % 2 == 1
         if mine != theirs:
-            common = _common(comments.get(mine, mine), theirs)
+            common = _common(comments.get(mine, mine), theirs, is_doc)
             if common is None:
                 return False
             found[mine] = common
@@ -117,9 +121,14 @@ def alike(one: str, other: str, comments: dict[str, str]) -> bool:
     return True
 
 
-def _common(line: str, other: str) -> str | None:
+QUOTES = '"""'
+
+
+def _common(line: str, other: str, is_doc: bool) -> str | None:
     """Two lines as one with `_` where numbers in their comments differ; None where more does."""
-    (code, comment), (other_code, other_comment) = map(_parted, (line, other))
+    (code, comment), (other_code, other_comment) = (
+        ("", each) if is_doc else _parted(each) for each in (line, other)
+    )
     parts, others = _NUMBER.split(comment), _NUMBER.split(other_comment)
     if code != other_code or parts[::2] != others[::2]:
         return None

@@ -12,6 +12,8 @@ from dlc.ir.nodes import Function
 from dlc.records import dataclass, field, replace
 
 NOWHERE = Word("")
+HELD = "list"
+"""The dtype of what is a list of tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class Loop:
     turns: int | None = None
     recompute: bool = False
     """Whether a turn is computed again on the way back, instead of kept."""
+    numbers: Expr = NOWHERE
+    """What its number goes over, where static parameters say where that begins."""
     note: str = field(default="", compare=False)
 
 
@@ -152,6 +156,7 @@ def expressions(body: Iterable[Stmt]) -> Iterator[Expr]:
             case Loop():
                 yield stmt.count
                 yield stmt.source
+                yield stmt.numbers
                 yield from stmt.inputs
                 yield from expressions(stmt.body)
                 yield from stmt.results
@@ -177,13 +182,20 @@ def _rewritten(stmt: Stmt, change: Callable[[Expr], Expr]) -> Stmt:
         case Store():
             return Store(change(stmt.path), change(stmt.value), stmt.note)
         case Loop():
-            count, source = change(stmt.count), change(stmt.source)
+            count, source, numbers = map(change, (stmt.count, stmt.source, stmt.numbers))
             inputs = tuple(map(change, stmt.inputs))
             body = rewritten(stmt.body, change)
             results = tuple(map(change, stmt.results))
             kept = tuple((held, change(item)) for held, item in stmt.kept)
             return replace(
-                stmt, count=count, source=source, inputs=inputs, body=body, results=results, kept=kept
+                stmt,
+                count=count,
+                source=source,
+                numbers=numbers,
+                inputs=inputs,
+                body=body,
+                results=results,
+                kept=kept,
             )
         case If():
             condition = change(stmt.condition)

@@ -56,6 +56,13 @@ class Text(Expr):
 
 
 @dataclass(frozen=True, slots=True)
+class Formatted(Expr):
+    """An f-string, of texts and of what stands in braces."""
+
+    parts: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Num(Expr):
     """A number that may differ between instances of a module. `role` says what it is (`out_features`);
     `soft` ones, in comments, never become an argument of their own."""
@@ -404,7 +411,7 @@ def _from_python(node: ast.AST) -> Expr:
 
 # How tightly an expression binds, loosest first (Python's grammar).
 _LEVELS: Mapping[str, int] = {
-    "or": 1, "and": 2, "not ": 3, "is": 4, "is not": 4, "in": 4, "not in": 4, "==": 4, "!=": 4, "<": 4, "<=": 4, ">": 4, ">=": 4, "|": 5, "^": 6, "&": 7,
+    "+=": 0, "or": 1, "and": 2, "not ": 3, "is": 4, "is not": 4, "in": 4, "not in": 4, "==": 4, "!=": 4, "<": 4, "<=": 4, ">": 4, ">=": 4, "|": 5, "^": 6, "&": 7,
     "+": 9, "-": 9, "*": 10, "/": 10, "//": 10, "%": 10, "@": 10, "**": 12,
 }  # fmt: skip
 _UNARY, _POWER, _ATOM = 11, 12, 13
@@ -428,6 +435,8 @@ def _text(node: Expr) -> tuple[str, int]:
             return found, _UNARY if found.startswith("-") else _ATOM
         case Text(value):
             return quoted(value), _ATOM
+        case Formatted(parts):
+            return f"f{quoted(''.join(map(_formatted, parts)))}", _ATOM
         case Num(value):
             found = "math.pi" if value == math.pi else str(number(value))
             return found, _UNARY if found.startswith("-") else _ATOM
@@ -450,6 +459,12 @@ def _text(node: Expr) -> tuple[str, int]:
         case At(base, items):
             return f"{_base(base)}[{_joined(items)}]", _ATOM
     return _compound(node)
+
+
+def _formatted(part: Expr) -> str:
+    if isinstance(part, Text):
+        return part.value.replace("{", "{{").replace("}", "}}")
+    return f"{{{_at(part, 0)}}}"
 
 
 def _base(node: Expr) -> str:

@@ -10,14 +10,22 @@ What comes from outside and is not the same in all turns, as a mask for every se
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
+from typing import Any
 
+from dlc.ir.index import INDEX, has_index, mark
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.needed import reads
 from dlc.ir.nodes import Function, Op, Value, walk
 from dlc.records import dataclass
 from dlc.types.dims import Dim
+from dlc.types.terms import term
+from dlc.types.traced import Term, TracedFloat, TracedInt
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,8 @@ class Segment:
     """Whether labels end with the turn's number, and are not just that."""
     factor: int = 1
     """How many numbers of a list a turn takes."""
+    labels: Mapping[str, str] = NOTHING
+    """Its labels as those of all turns, where the spec computes them: `b{4 * 2**i}` for `b32`."""
 
     @property
     def indices(self) -> Sequence[int]:
@@ -74,6 +84,27 @@ class Carried:
     def gives(self, segment: Segment) -> tuple[str, ...]:
         makes = segment.makes
         return tuple(makes[at] for at in self.made)
+
+
+def path_in(path: str, segment: Segment) -> str:
+    """`h.{i}` for `h.3` in turn 3, and for `h.{i+1}` in the second turn of a round; `conv{i}` for `conv3` where labels end with the
+    number."""
+    if not path:
+        return path
+    if segment.step:
+        return INDEX.sub(mark(), path) if has_index(path) else path
+    if segment.labels:
+        return ".".join(segment.labels.get(label, label) for label in path.split("."))
+    if segment.factor != 1:
+        return ".".join(_ahead_by(label, segment) for label in path.split("."))
+    before = r"(?<!\d)" if segment.is_suffix else r"(?<![^.])"
+    return re.sub(rf"{before}{segment.index}(?![^.])", mark(), path)
+
+
+def _ahead_by(label: str, segment: Segment) -> str:
+    """`{3*i+1}` for `7` in turn 2 of turns that take three numbers."""
+    offset = int(label) - segment.factor * segment.index if label.isdigit() else -1
+    return mark(offset, segment.factor) if 0 <= offset < segment.factor else label
 
 
 def segments(run: Sequence[Op]) -> list[Segment] | None:
@@ -178,3 +209,25 @@ def read_behind(run: Sequence[Op], function: Function) -> set[str]:
     others = [op for op in function.body if id(op) not in inside]
     read = {name for op in others for name in reads(op)}
     return own & (read | {name for _, name in function.outputs})
+
+
+def terms_of(op: Op) -> Iterator[Term]:
+    """What an operation gives, computes with and makes, in terms of static parameters and the numbers of turns."""
+    yield from (told for _, told in op.given)
+    if op.condition is not None:
+        yield op.condition
+    yield from (term(size) for _, size in op.known)
+    yield from (term(size) for value in op.outputs for size in value.type.axes)
+    yield from computed_by(op)
+
+
+def computed_by(op: Op) -> Iterator[Term]:
+    """What an operation computes with."""
+    yield from (term(each) for _, value in op.attrs for each in _leaves(value))
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, tuple):
+        yield from (leaf for each in value for leaf in _leaves(each))
+    elif isinstance(value, Dim | TracedInt | TracedFloat):
+        yield value

@@ -11,42 +11,49 @@ for whoever emits to try (`settled.py`)."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dlc.emit.alike import origin_key
+from dlc.emit.by_turn import ByTurn
 from dlc.emit.origins import OPEN, renumbered
 from dlc.emit.turning import Carried, Segment
-from dlc.ir.nodes import Function, Op
+from dlc.ir.nodes import Function, Op, walk
 from dlc.records import dataclass, field, replace
-from dlc.types.dims import Dim
+from dlc.types.dims import Atom, Dim, sole_atom
 from dlc.types.tensor import TensorType
 from dlc.types.terms import backwards as from_end
 from dlc.types.terms import changed, evaluate, length_of, moved, said
-from dlc.types.traced import Term
+from dlc.types.traced import Term, TracedInt
 
 ROW = "row"
 """What stands for an element in a list that is made of another."""
 
 
+Last = Mapping["str | Atom | Dim", Dim]
+"""What sizes that the last turn makes are behind a loop: elements of lists by their names, what no polynomial says, whole sizes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Widened:
-    """The turns with sizes that are told by the number of the turn, and what elements of lists are behind the loop."""
+    """The turns with sizes that are told by the number of the turn, and what those of the last turn are behind the loop."""
 
     turns: tuple[Segment, ...]
-    last: Mapping[str, Dim]
+    last: Last
     taken: tuple[TensorType, ...]
     """What a turn takes of the one before it."""
+    needs_turn: bool = False
+    """Whether the sizes behind the loop are others where it has no turns."""
 
 
 def widened(
     turns: Sequence[Segment],
     going: Carried,
-    variable: str,
+    by_turn: ByTurn,
     count: Dim,
     functions: Mapping[str, Function],
     function: Function,
-    last: Mapping[str, Dim],
+    last: Last,
 ) -> Widened | None:
     """The turns of a loop of `function` as one does them all; None where they differ in more than such sizes, or one turn tells
     nothing. `last` is what loops before it have left."""
@@ -54,8 +61,7 @@ def widened(
     if len(turns) < 2 or not plain or len({len(each.ops) for each in turns}) != 1:
         return None
     sizes = Sizes(
-        [each.index for each in turns],
-        variable,
+        by_turn,
         count,
         {**dict(function.sizes), **dict(function.static)},
         last,
@@ -64,55 +70,99 @@ def widened(
     sizes = sizes.going(turns, going, types)
     rows: list[list[Op]] = []
     for ops in zip(*(each.ops for each in turns), strict=True):
-        made = _alike(ops, sizes, functions)
-        if made is None:
+        told = alike(ops, sizes, functions)
+        if told is None:
             return None
-        rows.append(made)
+        rows.append(told)
     columns = zip(*rows, strict=True)
     found = [replace(each, ops=tuple(ops)) for each, ops in zip(turns, columns, strict=True)]
-    left = _last(turns, found[-1], going, types, sizes)
+    made = {value.name: value.type for value in found[-1].values}
+    ends = zip(going.takes(turns[0]), going.gives(turns[-1]), strict=True)
+    left = left_by([(types[first], types[last], made[last]) for first, last in ends], sizes)
     taken = [sizes.type([types[name] for name in row]) for row in zip(*map(going.takes, turns), strict=True)]
-    told = [each for each in taken if each is not None]
-    if left is None or len(told) < len(taken):
+    known = [each for each in taken if each is not None]
+    if left is None or len(known) < len(taken):
         return None
-    return Widened(tuple(found), left, tuple(told))
+    return Widened(tuple(found), left, tuple(known), not _begins(found, turns, going, types, sizes, left))
 
 
-def behind(ops: Sequence[Op], function: Function, last: Mapping[str, Dim]) -> tuple[Op, ...]:
+def _begins(
+    told: Sequence[Segment],
+    turns: Sequence[Segment],
+    going: Carried,
+    types: Mapping[str, TensorType],
+    sizes: Sizes,
+    left: Last,
+) -> bool:
+    """Whether what the last turn leaves is what goes into the loop, where that has no turns: as one before the first would leave it."""
+    made = {value.name: value.type for value in told[-1].values}
+    told_by_turn = {each for each in left if type(each) is not str}
+    pairs = zip(going.takes(turns[0]), going.gives(turns[-1]), strict=True)
+    axes = (each for a, b in pairs for each in zip(types[a].axes, types[b].axes, made[b].axes, strict=True))
+    return all(
+        sizes.by_turn.begins(said(first), said(common))
+        for first, size, common in axes
+        if not told_by_turn.isdisjoint((said(size), sole_atom(said(size))))
+    )
+
+
+def behind(ops: Sequence[Op], function: Function, last: Last) -> tuple[Op, ...]:
     """The operations behind a loop, with the sizes that it leaves."""
     if not last:
         return tuple(ops)
 
     def number(value: Any) -> Any:
-        return _left(value, last) if isinstance(value, Dim) else moved(value, last)
+        if isinstance(value, Dim):
+            return _left(value, last)
+        if isinstance(value, TracedInt):
+            origin = _behind(value.origin, last)
+            return TracedInt(int(value), origin) if origin.constant is None else int(value)
+        return moved(value, _named(last))
 
     alone = replace(function, inputs=(), params=(), body=tuple(ops))
     return renumbered(alone, number, lambda term: term).body
 
 
-def left_behind(type: TensorType, last: Mapping[str, Dim]) -> TensorType:
+def left_behind(type: TensorType, last: Last) -> TensorType:
     """A type behind a loop, with the sizes that it leaves."""
     return type.with_axes(tuple(_left(axis, last) for axis in type.axes))
 
 
-def _left(size: Dim, last: Mapping[str, Dim]) -> Dim:
-    return size if size.origin is None else size.said(size.origin.substitute(last))
+def _left(size: Dim, last: Last) -> Dim:
+    return size if size.origin is None else size.said(_behind(size.origin, last))
 
 
-def _last(
-    turns: Sequence[Segment], told: Segment, going: Carried, types: Mapping[str, TensorType], sizes: Sizes
-) -> dict[str, Dim] | None:
-    """What the elements of lists that the last turn's sizes speak of are behind the loop; None where that can't be said. `told` is
-    the last turn as all are."""
-    found: dict[str, Dim] = {}
-    made = {value.name: value.type for value in told.values}
-    for taken, given in zip(going.takes(turns[0]), going.gives(turns[-1]), strict=True):
-        before, after = types[taken], types[given]
+def _named(last: Last) -> dict[str, Dim]:
+    return {name: size for name, size in last.items() if type(name) is str}
+
+
+def _behind(told: Dim, last: Last) -> Dim:
+    if told in last:
+        return last[told]
+
+    def change(atom: str | Atom) -> Dim | None:
+        if type(atom) is not str and atom in last:
+            return last[atom]
+        return None if isinstance(atom, str) else atom.rebuilt(lambda arg: arg.replace(change))
+
+    return told.substitute(_named(last)).replace(change)
+
+
+def left_by(ends: Sequence[tuple[TensorType, TensorType, TensorType]], sizes: Sizes) -> Last | None:
+    """What the sizes of the last turn, and the elements of lists that they speak of, are behind the loop; None where that can't be
+    said. Of each value that goes on, what it is before the first turn, behind the last, and as all turns leave it."""
+    found: dict[str | Atom | Dim, Dim] = {}
+    for before, after, made in ends:
         if (before.dtype, before.rank) != (after.dtype, after.rank):
             return None
-        for first, size, common in zip(before.axes, after.axes, made[given].axes, strict=True):
+        for first, size, common in zip(before.axes, after.axes, made.axes, strict=True):
             raw = said(size)
-            if raw == said(first) or common == OPEN or not any(map(_numbers, raw.symbols)):
+            if raw == said(first) or common == OPEN or raw.constant is not None:
+                continue
+            if not any(map(_numbers, raw.symbols)):
+                last = sizes.by_turn.behind(said(common))
+                if sizes.at(last, None) == size.constant and last != raw:
+                    found[sole_atom(raw) or raw] = last
                 continue
             base, name = _series(said(common), sizes.turn), next(iter(raw.symbols))
             if base is not None and raw == Dim.symbol(name):
@@ -137,19 +187,20 @@ def _last(
 # --- one operation of all turns -----------------------------------------------------------------------------------
 
 
-def _alike(ops: Sequence[Op], sizes: Sizes, functions: Mapping[str, Function]) -> list[Op] | None:
+def alike(ops: Sequence[Op], sizes: Sizes, functions: Mapping[str, Function]) -> list[Op] | None:
     """The same operation of all turns, with sizes that are the same expression in each."""
     first, callee = ops[0], functions.get(ops[0].callee)
     if any(each.region is not None or each.otherwise is not None or each.op == "param" for each in ops):
         return None
     if len({(each.op, len(each.outputs), len(each.known), len(each.dims)) for each in ops}) != 1:
         return None
-    if not all(_same(ops, key) for key in dict(first.attrs)):
+    attrs = [(key, _attribute(ops, key, sizes)) for key, _ in first.attrs]
+    if any(value is None for (_, value), (_, own) in zip(attrs, first.attrs, strict=True) if own is not None):
         return None
     named: list[tuple[tuple[str, Dim], ...]] = []
     for row in ([each.known for each in ops], [each.dims for each in ops]):
         made = [(turn[0][0], sizes.common([size for _, size in turn])) for turn in zip(*row, strict=True)]
-        if not all(size != OPEN or _is_free(name, callee) for name, size in made):
+        if not all(size != OPEN or _is_free(name, callee, functions) for name, size in made):
             return None
         named.append(tuple(made))
     types = [sizes.type([op.outputs[k].type for op in ops]) for k in range(len(first.outputs))]
@@ -160,25 +211,74 @@ def _alike(ops: Sequence[Op], sizes: Sizes, functions: Mapping[str, Function]) -
 
     def common(op: Op) -> Op:
         outputs = (replace(value, type=type) for value, type in zip(op.outputs, told, strict=True))
-        return replace(op, known=known, dims=dims, outputs=tuple(outputs))
+        own = tuple((key, op.attr(key) if value is SAME else value) for key, value in attrs)
+        return replace(op, attrs=own, known=known, dims=dims, outputs=tuple(outputs))
 
     return list(map(common, ops))
 
 
-def _same(ops: Sequence[Op], key: str) -> bool:
-    """Whether an attribute is the same in all turns, or is given by an expression that is."""
+SAME = "same"
+"""What an attribute is for all turns where each has its own, and they mean the same."""
+
+
+def _attribute(ops: Sequence[Op], key: str, sizes: Sizes) -> Any:
+    """An attribute of all turns: `SAME`, or a number that is told by that of the turn; None where it can't be."""
+    values = [each.attr(key) for each in ops]
     terms = {dict(each.given).get(key) for each in ops}
     if len(terms) == 1 and None not in terms:
         (term,) = terms
-        return term is not None and (not term.holds("turn") or bool(ops[0].path))
-    return key == "draw" or len({origin_key(each.attr(key)) for each in ops}) == 1
+        if term is not None and (not term.holds("turn") or ops[0].path):
+            return SAME
+    if key == "draw" or len({origin_key(each) for each in values}) == 1:
+        return SAME
+    return None if ops[0].callee else _numbers_of(values, sizes)
 
 
-def _is_free(name: str, callee: Function | None) -> bool:
+def _numbers_of(values: Sequence[Any], sizes: Sizes) -> Any:
+    """Numbers of the turns, in lists too, as those of the first with their expressions; None where these are not the same."""
+    if all(isinstance(each, tuple) for each in values):
+        if len({len(each) for each in values}) != 1:
+            return None
+        parts = [_numbers_of(column, sizes) for column in zip(*values, strict=True)]
+        return None if None in parts else tuple(parts)
+    if any(isinstance(each, Dim | TracedInt) for each in values):
+        whole = all(isinstance(each, int | Dim) and not isinstance(each, bool) for each in values)
+        found = sizes.common([Dim.of(each) for each in values]) if whole else OPEN
+        if found == OPEN:
+            return None
+        return found if isinstance(values[0], Dim) else found.constant
+    return sizes.by_turn.number(values)
+
+
+def _is_free(name: str, callee: Function | None, functions: Mapping[str, Function]) -> bool:
     """Whether nothing that a layer holds is as large as one of its inputs' dims: the height of a picture."""
-    if callee is None or not callee.library or callee.children:
+    if callee is None or any(
+        name in said(axis).symbols for param in callee.params for axis in param.type.axes
+    ):
         return False
-    return not any(name in said(axis).symbols for param in callee.params for axis in param.type.axes)
+    calls = [op for op in walk(callee.body) if _holds(functions.get(op.callee))]
+    return not any(_speak_of(name, op) for op in calls) and all(
+        _is_free(own, functions.get(op.callee), functions)
+        for op in calls
+        for own, size in op.dims
+        if name in said(size).symbols
+    )
+
+
+def _holds(function: Function | None) -> bool:
+    return function is not None and bool(function.params or function.children)
+
+
+def _speak_of(name: str, op: Op) -> bool:
+    """Whether a call gives a size as a static argument."""
+    given = (*(value for _, value in op.attrs), *(size for _, size in op.known))
+    return any(name in symbols_of(each) for each in given)
+
+
+def symbols_of(value: Any) -> frozenset[str]:
+    if isinstance(value, tuple):
+        return frozenset[str]().union(*map(symbols_of, value))
+    return said(value).symbols if isinstance(value, Dim) else frozenset()
 
 
 # --- sizes --------------------------------------------------------------------------------------------------------
@@ -186,26 +286,41 @@ def _is_free(name: str, callee: Function | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Tells sizes by the numbers of the turns, which `variable` is and of which there are `count`. `static` are the static parameters,
-    `last` is what loops before have left."""
+    """Tells sizes by the numbers of the turns, of which there are `count`. `static` are the static parameters, `last` is what loops
+    before have left."""
 
-    indices: Sequence[int]
-    variable: str
+    by_turn: ByTurn
     count: Dim
     static: Mapping[str, Any]
-    last: Mapping[str, Dim]
+    last: Last
     carried: Mapping[tuple[Dim, ...], Dim] = field(default_factory=dict)
     """What goes on from turn to turn: the sizes in all turns, and how they are told."""
+    conditions: tuple[Term, ...] = ()
+    """What was decided on the number of the turn."""
+
+    def restricted(self, turns: Sequence[int]) -> Sizes:
+        """Of some of the turns, by their places."""
+        carried = {tuple(row[k] for k in turns): told for row, told in self.carried.items()}
+        indices = [self.indices[k] for k in turns]
+        return replace(self, by_turn=replace(self.by_turn, indices=indices), carried=carried)
 
     def going(self, turns: Sequence[Segment], going: Carried, types: Mapping[str, TensorType]) -> Sizes:
         """With what a turn takes of the one before it."""
-        found: dict[tuple[Dim, ...], Dim] = {}
         takes, gives = [going.takes(each) for each in turns], [going.gives(each) for each in turns]
-        for k, first in enumerate(takes[0]):
-            for a in range(types[first].rank):
-                taken = tuple(said(types[each[k]].axes[a]) for each in takes if types[each[k]].rank > a)
-                given = [said(types[each[k]].axes[a]) for each in gives if types[each[k]].rank > a]
-                told = self._told(given) if len(taken) == len(given) == len(turns) else None
+        columns = (
+            ([types[each[k]] for each in takes], [types[each[k]] for each in gives])
+            for k in range(len(takes[0]))
+        )
+        return self.with_carried(columns)
+
+    def with_carried(self, values: Iterable[tuple[Sequence[TensorType], Sequence[TensorType]]]) -> Sizes:
+        """With what turns take of the ones before them, and leave to the next."""
+        found: dict[tuple[Dim, ...], Dim] = {}
+        for takes, gives in values:
+            for a in range(takes[0].rank):
+                taken = tuple(said(each.axes[a]) for each in takes if each.rank > a)
+                given = [said(each.axes[a]) for each in gives if each.rank > a]
+                told = self._told(given) if len(taken) == len(given) == len(self.indices) else None
                 base = None if told is None else _series(told, self.turn)
                 if base is not None and not self.indices[0]:
                     row = Dim.opaque(Term("index", (self.with_first(taken[0], base), self.turn)))
@@ -213,8 +328,16 @@ class Sizes:
         return replace(self, carried=found)
 
     @property
+    def indices(self) -> Sequence[int]:
+        return self.by_turn.indices
+
+    @property
+    def variable(self) -> str:
+        return self.by_turn.variable
+
+    @property
     def turn(self) -> Term:
-        return Term("each", (self.variable,))
+        return self.by_turn.turn
 
     def common(self, sizes: Sequence[Dim]) -> Dim:
         """A size of every turn as that of the first, with an expression that holds in all; `OPEN` where there is none."""
@@ -233,10 +356,12 @@ class Sizes:
 
     def with_first(self, first: Dim, base: Term) -> Term:
         """A list with a size in front."""
-        return Term("tuple", (Term("dim", (first.substitute(self.last),)), Term("star", (base,))))
+        return Term("tuple", (Term("dim", (_behind(first, self.last),)), Term("star", (base,))))
 
     def last_of(self, first: Dim, base: Term) -> Dim:
         """What goes on behind the loop: its first value where that has no turns."""
+        if self.is_whole(base) and _reads_element(_behind(first, self.last), base):  # there is one then
+            return Dim.opaque(_end_of(base))
         end = Term("const", (-1,)) if self.is_whole(base) else _alone(self.count)
         return Dim.opaque(Term("index", (self.with_first(first, base), end)))
 
@@ -264,7 +389,31 @@ class Sizes:
         ]
         whole = (row[0] for row in rows if len(set(row)) == 1)
         late = (self._led(here[0], row[1]) for row in rows if len(set(row[1:])) == 1)
-        return next(whole, None) or next(filter(None, late), None)
+        found = next(whole, None) or next(filter(None, late), None) or self.by_turn.size(here)
+        found = found or next(filter(None, (self._parted(here, each) for each in self.conditions)), None)
+        return found or self.by_turn.but_first(here)
+
+    def _parted(self, here: Sequence[Dim], condition: Term) -> Dim | None:
+        """A size that is one thing where a condition holds, and another where it does not."""
+        answers = [self.holds(condition, turn) for turn in self.indices]
+        if None in answers or len(set(answers)) == 1:
+            return None
+        sides: list[Dim] = []
+        for side in (True, False):
+            own = [k for k, answer in enumerate(answers) if answer is side]
+            told = replace(self.restricted(own), conditions=())._told([here[k] for k in own])
+            if told is None:
+                return None
+            sides.append(told)
+        asked = changed(condition, lambda part: Term("each", part.args) if part.op == "turn" else part)
+        return Dim.opaque(Term("if", (asked, *map(_alone, sides))))
+
+    def holds(self, condition: Term, turn: int) -> bool | None:
+        """Whether a condition holds in a turn; None where static parameters do not tell."""
+        try:
+            return bool(evaluate(condition, {**self.static, self.variable: turn}))
+        except (ArithmeticError, KeyError, LookupError, TypeError, ValueError):
+            return None
 
     def _ways(self, sizes: Sequence[Dim]) -> Iterator[tuple[int, bool]]:
         """How turns may go through lists: at which level of nested ones, and whether from the end."""
@@ -301,6 +450,24 @@ class Sizes:
 def _numbers(name: str) -> list[int]:
     """The numbers in what a size calls an element of a list: `rows[2][0]`."""
     return [int(each) for each in re.findall(r"\[(\d+)\]", name)] if "[" in name else []
+
+
+def _reads_element(size: Dim, base: Term) -> bool:
+    """Whether a size is an element of a list, which has one then."""
+    held = base.args[0] if base == from_end(base.args[0]) else base
+    if any(
+        name.startswith(f"{held.args[0]}[") and _numbers(name) for name in size.symbols if held.op == "param"
+    ):
+        return True
+    told = (each.term for each in size.opaques())
+    return any(each.op == "index" and each.args[0] == held for each in told)
+
+
+def _end_of(base: Term) -> Term:
+    """The last element of a list: the first of one that is taken from its end."""
+    if base == from_end(base.args[0]):
+        return Term("index", (base.args[0], Term("const", (0,))))
+    return Term("index", (base, Term("const", (-1,))))
 
 
 def _series(size: Dim, number: Term) -> Term | None:

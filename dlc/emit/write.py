@@ -17,7 +17,7 @@ from dlc.emit.names import base as base_of
 from dlc.emit.names import plain as plain_word
 from dlc.emit.nesting import reads_of
 from dlc.emit.python import wrapped
-from dlc.emit.statements import Assign, If, Loop, Stmt, Store, Target
+from dlc.emit.statements import HELD, Assign, If, Loop, Stmt, Store, Target
 from dlc.emit.tree import (
     Arg,
     At,
@@ -98,7 +98,10 @@ class Writer:
             self.lines.append(f"{' ' * margin}# {''.join(filter(str.isprintable, line))}".rstrip())
 
     def check(self, stmt: Check) -> None:
-        """Raise an error unless a condition holds."""
+        """Raise an error unless a condition holds; what is no condition is done."""
+        if is_done(stmt.condition):
+            self.line(self.text(stmt.condition))
+            return
         self.lines += check_lines(stmt, self.text, self.indent)
 
     def store(self, path: Expr, value: Expr) -> None:
@@ -425,6 +428,14 @@ def _held_name(expr: Expr) -> list[str]:
     return []
 
 
+def is_done(expr: Expr) -> bool:
+    """Whether an expression adds to a list."""
+    match expr:
+        case Call(Dot(_, "append"), _) | Binary("+=", _, _):
+            return True
+    return False
+
+
 def _letters(target: Target, stmt: Assign) -> list[str]:
     """`a, b, c` for parts that have no names."""
     if len(stmt.targets) == 1:
@@ -439,7 +450,7 @@ _TELLING = 48
 def shape_text(target: Target) -> str:
     """`[B, T, d]`, with the dtype in front where it is no float. A size that takes half a line to say is `_`, as in a spec. "" for
     what is no tensor."""
-    if not target.dtype:
+    if target.dtype in ("", HELD):
         return ""
     axes = [said if len(said := text(axis)) <= _TELLING else "_" for axis in target.axes]
     whole = target.dtype.startswith(("f", "bf"))

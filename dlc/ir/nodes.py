@@ -62,14 +62,15 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A turn of a loop in the spec: the loop (by its place), its variable, what it goes over, the number of the turn, and what was decided
-    on the variable in it."""
+    """A turn of a loop in the spec: the loop (by its place), its variable, what it goes over, the number of the turn, what was decided
+    on the variable in it, and what the spec computes of it: `4 * 2 ** i`."""
 
     loop: Span
     variable: str
     over: Term
     index: int
     decisions: tuple[Decision, ...] = ()
+    numbers: tuple[Term, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

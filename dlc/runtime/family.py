@@ -199,6 +199,8 @@ class ModelFamily:
         """Other values of a number or list. In a list that the spec doesn't accept with all its numbers changed, those that stand at
         one place of its rows are changed by themselves: they may be the sizes of kernels, which are odd, and at another counts."""
         value = self._settings[name]
+        if name in self._taken_apart and isinstance(value, int):
+            return [iter((2 * value, 3 * value)), iter((value + 1, value - 1))]
         if not isinstance(value, list | tuple) or self._at({name: _more(value)}, fixed) is not None:
             return [_sizes(value)]
         return [_changed_at(value, places) for places in _columns(value)]
@@ -257,7 +259,13 @@ class ModelFamily:
     @cached_property
     def _counts(self) -> set[str]:
         """The static parameters that say how often something is repeated."""
-        return set().union(*(names(op.attr("count")) for op in self._ops if op.op == "loop"))
+        return self._taken_apart.union(*(names(op.attr("count")) for op in self._ops if op.op == "loop"))
+
+    @cached_property
+    def _taken_apart(self) -> set[str]:
+        """Those that say how often loops turn whose turns are not alike. Where twice as many are too many, one more tells as much."""
+        loops = {turn.over for op in self._ops for turn in op.loops}
+        return set().union(*(names(each) for each in loops if not goes_over_a_list(each)))
 
     def _turning(self, name: str, value: Any) -> tuple[int, ...]:
         """Numbers at which a loop may have turns of a kind that it has none of: `i % every == 0` holds in none of two turns by threes."""

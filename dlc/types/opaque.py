@@ -194,6 +194,8 @@ def unpacked(target: Any, value: Any) -> dict[str, Any]:
 def size_at(dim: Any, static: Mapping[str, Any]) -> Any:
     """The value of a size whose symbols are static parameters."""
     known: dict[str, Any] = {name: _entry(name, static) for name in dim.symbols}
+    if len(known) == 1 and dim.terms == {((next(iter(known)), 1),): 1}:
+        return next(iter(known.values()))  # (which may be a list that another function is given)
     known.update((each, evaluate(each.term, static)) for each in dim.opaques())
     return dim.evaluate(known)
 

@@ -84,9 +84,6 @@ SMALL: dict[str, dict[str, Any]] = {
 FIXED: dict[str, dict[str, str]] = {
     "biggan_128:Generator": {"attend": "TJ"},
     "biggan_128:Discriminator": {"attend": "TJ"},
-    "ddpm_unet:DDPM": {"attend": "TJ"},
-    "stylegan2:Generator": {"blocks": "TJ"},
-    "stylegan2:Discriminator": {"blocks": "TJ"},
     "llama4_scout:Llama4": {"dense_hidden": "TJ", "every": "TJ"},
     "rnn_lm:RNN": {"layers": "J", "nonlinearity": "J"},
     "rnn_lm:LSTM": {"layers": "J"},

@@ -37,7 +37,6 @@ UNROLLED = (
     "ddpm",
     "dcgan",
     "gan",
-    "stylegan2",
     "stable_diffusion_15:UNet",
     "stable_diffusion_15:VAE",
     "unclip:Decoder",

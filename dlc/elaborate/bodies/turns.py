@@ -8,8 +8,8 @@ from typing import Any
 
 from dlc.elaborate.base.budget import TURN_STEPS
 from dlc.elaborate.base.handles import flat, holds
-from dlc.elaborate.base.trees import assigned, below, contains, loop_names
-from dlc.elaborate.base.values import GroupValue, Poison, Tensor, frozen
+from dlc.elaborate.base.trees import assigned, below, contains, labels, loop_names, readings
+from dlc.elaborate.base.values import GroupValue, Poison, Tensor, frozen, is_plain
 from dlc.elaborate.bodies.expressions import bind_static, inside_turn
 from dlc.elaborate.bodies.gathering import added_by
 from dlc.elaborate.names.origins import Walk, origin, walked
@@ -22,6 +22,7 @@ from dlc.ir.nodes import Turn as Place
 from dlc.records import dataclass, field, replace
 from dlc.syntax import ast
 from dlc.types.terms import origin_of, said
+from dlc.types.traced import Term
 
 NUMBER = re.compile(r"\d+")
 
@@ -110,15 +111,17 @@ def one_turn(body: Body, loop: Loop, item: Any, index: int) -> Turn:
         body.scope = body.scope.with_origins(walk.elements)
     before = {name: value for name, value in body.scope.names.items() if name not in loop.names}
     place = _place(body, node, walk, index)
+    computed: tuple[Term, ...] = ()
     try:
         context = LoopContext(loop.names, index, node.label, place=place)
         with said_by_turns(body, walk), inside_turn(body, context) as unnamed:
             body.run(node.body)
+            computed = _computed(body, loop) if place is not None else ()
     finally:
         ops, emission.builder.body = emission.builder.body, saved_ops
         decisions, emission.turn_decisions = emission.turn_decisions, saved_decisions
     if place is not None:
-        place = replace(place, decisions=tuple(decisions))
+        place = replace(place, decisions=tuple(decisions), numbers=computed)
         ops = [replace(op, loops=(place, *op.loops)) for op in ops]
     made = {key: child for key, child in emission.children.items() if key not in saved_children}
     turn = Turn(
@@ -145,6 +148,17 @@ def _place(body: Body, node: ast.For, walk: Walk | None, index: int) -> Place | 
         return None
     over = origin(body.context, body.scope, node.iterable)
     return None if over is None else Place(node.span, node.target.id, over, index)
+
+
+def _computed(body: Body, loop: Loop) -> tuple[Term, ...]:
+    """What the text of a turn computes of its variable, labels included."""
+    names = loop.names | ({loop.walk.index} if loop.walk is not None else frozenset[str]())
+    known = {name for name, value in body.scope.names.items() if is_plain(value)}
+    written = readings(loop.node.body, names, known)
+    for label in filter(None, (loop.node.label, *labels(loop.node.body))):
+        written += (part for part in label.parts if not isinstance(part, str))
+    told = (origin(body.context, body.scope, each) for each in written)
+    return tuple(dict.fromkeys(each for each in told if each is not None and each.holds("turn")))
 
 
 def carried_names(turn: Turn) -> list[str]:

@@ -416,11 +416,19 @@ def _by_text(told: Term) -> bool:
     """Whether the numbers that a value was computed from can be others at other settings: elements of a list, which may be longer,
     or from another place."""
     if told.op == "index":
-        return not is_closed(told.args[1])
+        return not is_closed(told.args[1]) or _is_from_end(told.args[1])
     function, *args = told.args
     return isinstance(function, Helper) or (
         len(args) == 1 and function in ("sum", "prod", "len", "min", "max")
     )
+
+
+def _is_from_end(place: Term) -> bool:
+    """Whether a place in a list is counted from its end, which another list has elsewhere."""
+    match place:
+        case Term("neg", (Term("const", (int(number),)),)):
+            return number > 0
+    return False
 
 
 def by_parameter(body: Body, node: ast.Expr, before: int, value: Any) -> Any:
@@ -475,10 +483,11 @@ def decided(body: Body, node: ast.Expr, answer: bool) -> None:
 
 def noted(body: Body, condition: Known, answer: bool, span: Span) -> None:
     """Note a decision by its condition."""
-    if not body.context.session.traced or condition is None or not _open(condition):
+    turns = condition is not None and condition.holds("turn")
+    if not body.context.session.traced or condition is None or not (turns or _open(condition)):
         return
     emission = body.emission
-    found = emission.turn_decisions if condition.holds("turn") else emission.decisions
+    found = emission.turn_decisions if turns else emission.decisions
     found.append(Decision(condition, answer, span))
 
 

@@ -58,9 +58,12 @@ model M(d: int = 8, layers: int = 2)(x: [B, d]) -> [B, _] {
 
 
 def test_what_the_source_cannot_say_is_written_out() -> None:
-    """Layers that each have sizes of their own are: then their number is no argument, for the source would be wrong at another."""
+    """Layers that each have sizes of their own are, where no expression has them all: then their number is no argument, for the source
+    would be wrong at another."""
     (text,) = dlc.loads(CHANGING)["M"].emit("torch").files.values()
-    assert "self.h = nn.Sequential(nn.Linear(d, 2 * d), nn.Linear(2 * d, 3 * d))" in text
+    assert "nn.ModuleList(nn.Linear(d * i + d, d * (i + 2)) for i in range(layers))" in text
+    (text,) = dlc.loads(CHANGING.replace("d * (i + 2)", "d * (3 + i % 2)"))["M"].emit("torch").files.values()
+    assert "self.h = nn.Sequential(nn.Linear(d, 3 * d), nn.Linear(3 * d, 4 * d))" in text
     assert "layers" not in text and " d: int" in text
 
 

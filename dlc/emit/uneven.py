@@ -1,0 +1,493 @@
+"""Turns of which some do more than others, and which keep values for the turns of a later loop: the way down and up of a U-Net.
+
+turn 0: a, x = Down(x); x = Halve(x)          skips = []
+turn 1: a, x = Down(x); x = Halve(x)          for i in range(3):
+turn 2: a, x = Down(x)                 ->         a, x = Down(x)
+                                                  skips.append(a)
+turn 0: x = Up(x, a of turn 2)                    if i < 2: x = Halve(x)
+turn 1: x = Up(x, a of turn 1)                for i in range(3):
+turn 2: x = Up(x, a of turn 0)                    x = Up(x, skips.pop())
+
+What some turns do only stands behind a condition that was decided on the number of the turn. What is kept is a list that is taken from
+its end: the later loop reads each value once, the last ones first. The operations for it are there in emission only: `listed` makes
+the list, `push` adds to it, `pop` takes its last."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from dlc.emit.by_turn import ByTurn, whole_number
+from dlc.emit.statements import HELD
+from dlc.emit.turning import Segment, path_in, segments
+from dlc.emit.widths import Last, Sizes, alike, left_behind, left_by
+from dlc.ir.index import has_index
+from dlc.ir.loops import LOOP, Loop
+from dlc.ir.needed import reads
+from dlc.ir.nodes import Child, Function, Op, Region, Turn, Value, walk
+from dlc.ir.splice import Names
+from dlc.records import dataclass, field, replace
+from dlc.types.dims import Dim
+from dlc.types.tensor import TensorType
+from dlc.types.terms import evaluate, negated, said
+from dlc.types.traced import Term, TracedInt
+
+LISTED, PUSH, POP = "listed", "push", "pop"
+SKIPS = Value("skips", TensorType(HELD, ()))
+Runs = Sequence[Sequence[Op]]
+
+
+class Unsaid(Exception):
+    """A list that one loop fills and another can't be said to take from."""
+
+
+# --- what is kept ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a function keeps in a list: the values in the order in which they are made, and for each turn of the loop that takes them
+    (by the loop's first operation) which it takes, the last first."""
+
+    pushed: tuple[str, ...]
+    takes: Mapping[str, Sequence[Sequence[str]]]
+    begins: Mapping[str, str]
+    """By the loop's first operation, the value that its first turn begins with."""
+
+    def popped_by(self, run: Sequence[Op]) -> Sequence[Sequence[str]]:
+        return self.takes.get(_key(run), ())
+
+
+def kept_by(runs: Runs, inputs: Sequence[str]) -> Kept | None:
+    """What loops over the turns of a function may keep for each other; None if there is nothing, or it is not taken from the end."""
+    made = [*inputs, *(value.name for run in runs for op in walk(run) for value in op.outputs)]
+    order = {name: k for k, name in enumerate(made)}
+    takes: dict[str, Sequence[Sequence[str]]] = {}
+    begins: dict[str, str] = {}
+    for run in runs:
+        turns = _turns(run)
+        if turns is None:
+            continue
+        goes = _goes_on(turns)
+        if goes is None:
+            continue
+        own = [_own(turn, turns, taken) for turn, taken in zip(turns, goes, strict=True)]
+        if not any(own):
+            continue
+        takes[_key(run)] = [sorted(each, key=lambda name: -order[name]) for each in own]
+        begins[_key(run)] = goes[0]
+    popped = [name for turns in takes.values() for turn in turns for name in turn]
+    pushed = tuple(sorted(popped, key=lambda name: order[name]))
+    if (
+        not popped
+        or len(takes) != 1
+        or list(reversed(popped)) != list(pushed)
+        or len(set(popped)) < len(popped)
+    ):
+        return None
+    return Kept(pushed, takes, begins)
+
+
+def _key(run: Sequence[Op]) -> str:
+    return next((value.name for op in run for value in op.outputs), "")
+
+
+def _turns(run: Sequence[Op]) -> list[Segment] | None:
+    """The turns of a loop that was taken apart whole."""
+    if not run[0].loops or any(op.region is not None or not op.loops for op in run):
+        return None
+    found = segments(run)
+    is_plain = found is not None and len(found) > 1 and all(each.ops[0].outputs for each in found)
+    return found if is_plain else None
+
+
+def _goes_on(turns: Sequence[Segment]) -> list[str] | None:
+    """What each turn takes of the one before: one value; the first turn takes what stands in its place, or the only value that it does
+    not share with the others."""
+    found: list[str] = []
+    places = set[Any]()
+    for before, turn in pairwise(turns):
+        made = set(before.makes)
+        taken = {name for op in turn.ops for name in op.inputs if name in made}
+        if len(taken) != 1:
+            return None
+        found += taken
+        keyed = _by_place(turn).items()
+        places.add(next((key, j) for key, op in keyed for j, name in enumerate(op.inputs) if name in made))
+    first = _by_place(turns[0])
+    key, j = next(iter(places))
+    if len(places) == 1 and key in first and len(first[key].inputs) > j:
+        return [first[key].inputs[j], *found]
+    own = _own(turns[0], turns, "")
+    return [own[0], *found] if len(own) == 1 else None
+
+
+def _own(turn: Segment, turns: Sequence[Segment], taken: str) -> list[str]:
+    """The values from outside that a turn reads and others do not."""
+    shared = set.intersection(*(set(each.reads) for each in turns))
+    return [name for name in turn.reads if name not in shared and name != taken]
+
+
+# --- one loop -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """An operation of a turn, in the turns that do it (by their places)."""
+
+    turns: tuple[int, ...]
+    ops: tuple[Op, ...]
+
+
+Slot = tuple[Any, ...]
+"""What a value is in a turn: made by an operation of it (its row, which result), taken from the turn before or the list, from outside."""
+CARRIED: Slot = ("carried",)
+
+
+@dataclass
+class Uneven:
+    """Makes a loop of turns of which some do more. `conditions` were decided on the number of the turn."""
+
+    turns: Sequence[Segment]
+    turn: Turn
+    by_turn: ByTurn
+    span: tuple[int, int, int]
+    function: Function
+    functions: Mapping[str, Function]
+    names: Names
+    last: Last
+    kept: Kept | None
+    popped: Sequence[Sequence[str]]
+    read: set[str]
+    """What others read of what the turns make."""
+    indexed: Callable[[Op, Segment], Op]
+    children: list[Child] = field(default_factory=list)
+    gone: set[str] = field(default_factory=set)
+    phis: dict[tuple[Slot, Slot], tuple[Term, Value]] = field(default_factory=dict)
+
+    def run(self) -> tuple[Op, Last] | None:
+        """The loop, and what it leaves of sizes."""
+        takes = _goes_on(self.turns)
+        self.types = self.function.types()
+        self.static = {**dict(self.function.sizes), **dict(self.function.static)}
+        rows = _rows(self.turns)
+        if takes is None or rows is None or len({len(each) for each in self.popped}) > 1:
+            return None
+        self.rows = rows
+        self.takes = takes
+        last = self._left()
+        if last is None:
+            return None
+        gives = [*self.takes[1:], last]
+        self.conditions = tuple(
+            dict.fromkeys(each.condition for row in rows for op in row.ops for each in op.loops[0].decisions)
+        )
+        types = [[self.types[name] for name in column] for column in (self.takes, gives)]
+        if any(len({(each.dtype, each.rank) for each in column}) != 1 for column in types):
+            return None
+        sizes = Sizes(
+            self.by_turn, said(Dim.of(self.span[0])), self.static, self.last, conditions=self.conditions
+        )
+        self.sizes = sizes.with_carried([(types[0], types[1])])
+        taken, given = map(self.sizes.type, types)
+        if taken is None or given is None:
+            return None
+        self.slots = self._slots()
+        arg = Value(self.names.fresh(_plain(gives[-1])), taken)
+        pops = self._pops()
+        body = self._body(arg, pops)
+        if body is None:
+            return None
+        result = self._value(
+            [slots[name] for slots, name in zip(self.slots, gives, strict=True)],
+            range(len(self.turns)),
+            arg,
+            pops,
+        )
+        left = left_by([(types[0][0], types[1][-1], given)], self.sizes)
+        if result is None or left is None:
+            return None
+        ops = [*(Op(POP, (SKIPS.name,), (each,)) for each in pops), *self._with_phis(body)]
+        out = Value(gives[-1], left_behind(types[1][-1], left))
+        count, start, step = self.span
+        attrs = (("count", count), ("start", start), ("step", step))
+        region = Region((arg,), tuple(ops), (result,))
+        loop = Op(LOOP, (self.takes[0],), (out,), attrs, span=self.turn.loop, region=region)
+        return Loop.of(loop).op(), left
+
+    def _left(self) -> str | None:
+        """What the last turn leaves: what others read of it, or else what it makes last."""
+        found = self.read.intersection(self.turns[-1].makes) or {self.turns[-1].makes[-1]}
+        return found.pop() if len(found) == 1 and self.read <= found else None
+
+    # --- values
+
+    def _slots(self) -> list[dict[str, Slot]]:
+        found: list[dict[str, Slot]] = []
+        for k, taken in enumerate(self.takes):
+            here: dict[str, Slot] = {taken: CARRIED}
+            if self.popped:
+                here |= {name: ("popped", m) for m, name in enumerate(self.popped[k])}
+            found.append(here)
+        for r, row in enumerate(self.rows):
+            for k, op in zip(row.turns, row.ops, strict=True):
+                found[k].update((value.name, ("made", r, i)) for i, value in enumerate(op.outputs))
+        return found
+
+    def _pops(self) -> list[Value]:
+        """The values that a turn takes from the list."""
+        found: list[Value] = []
+        for names in zip(*self.popped, strict=True):
+            called = (
+                name
+                for op in self.turns[0].ops
+                for name, value in zip(op.names, op.inputs, strict=False)
+                if value == names[0]
+            )
+            type = self.sizes.type([self.types[name] for name in names])
+            if type is None:
+                raise Unsaid
+            found.append(Value(self.names.fresh(next(called, _plain(names[0]))), type))
+        return found
+
+    def _value(
+        self, slots: Sequence[Slot], turns: Sequence[int], arg: Value, pops: Sequence[Value]
+    ) -> str | None:
+        """The name of what is `slots` in these turns; where some turns do more, by the choice among them."""
+        if len(set(slots)) == 1:
+            return self._name(slots[0], arg, pops)
+        for condition in self._groups():
+            answers = [self._answer(condition, k) for k in turns]
+            sides = [
+                {slot for slot, answer in zip(slots, answers, strict=True) if answer is side}
+                for side in (True, False)
+            ]
+            if None in answers or any(len(each) != 1 for each in sides):
+                continue
+            yes, no = (next(iter(each)) for each in sides)
+            if (yes, no) not in self.phis:
+                values = [self._types_of(slot) for slot in (yes, no)]
+                type = self.sizes.type(
+                    [values[not answer][k] for k, answer in zip(turns, answers, strict=True)]
+                )
+                if type is None or len(turns) < len(self.turns):
+                    return None
+                hint = _plain(self._name(yes, arg, pops))
+                self.phis[yes, no] = condition, Value(self.names.fresh(hint), type)
+                self.args = arg, pops
+            return self.phis[yes, no][1].name
+        return None
+
+    def _types_of(self, slot: Slot) -> dict[int, TensorType]:
+        """The types of a slot's values in the turns that have it."""
+        return {
+            k: self.types[name]
+            for k, slots in enumerate(self.slots)
+            for name, each in slots.items()
+            if each == slot
+        }
+
+    def _name(self, slot: Slot, arg: Value, pops: Sequence[Value]) -> str:
+        match slot:
+            case ("carried",):
+                return arg.name
+            case ("popped", int(m)):
+                return pops[m].name
+            case ("made", int(r), int(i)):
+                return self.rows[r].ops[0].outputs[i].name
+        return str(slot[1])
+
+    # --- operations
+
+    def _body(self, arg: Value, pops: Sequence[Value]) -> list[tuple[Term | None, Op]] | None:
+        """The operations of a turn, each with the condition under which it is done."""
+        found: list[tuple[Term | None, Op]] = []
+        pushed = set(self.kept.pushed) if self.kept is not None else set()
+        for row in self.rows:
+            condition = self._condition(row)
+            path = self._path(row)
+            told = alike(row.ops, self.sizes.restricted(row.turns), self.functions)
+            if told is None or path is None or (condition is None and len(row.turns) < len(self.turns)):
+                return None
+            if len({(op.callee, len(op.inputs), op.names) for op in row.ops}) != 1:
+                return None
+            op = replace(self.indexed(replace(told[0], path=""), self.turns[row.turns[0]]), path=path)
+            inputs: list[str] = []
+            for column in zip(*(each.inputs for each in row.ops), strict=True):
+                slots = [
+                    self.slots[k].get(name, ("outside", name))
+                    for k, name in zip(row.turns, column, strict=True)
+                ]
+                name = self._value(slots, row.turns, arg, pops)
+                if name is None:
+                    return None
+                inputs.append(name)
+            found.append((condition, replace(op, inputs=tuple(inputs))))
+            if path:
+                self._place(row, path, condition, op.callee)
+            kept = [value.name for k, value in enumerate(row.ops[0].outputs) if self._is_kept(row, k, pushed)]
+            if kept:
+                found.append((condition, Op(PUSH, (SKIPS.name, *kept), (), span=op.span)))
+        return found
+
+    def _is_kept(self, row: Row, k: int, pushed: set[str]) -> bool:
+        answers = {op.outputs[k].name in pushed for op in row.ops}
+        if len(answers) != 1:
+            raise Unsaid
+        return answers.pop()
+
+    def _path(self, row: Row) -> str | None:
+        """The path of all turns. A label is that of the turn's number where it differs from turn to turn."""
+        turns = [self.turns[k] for k in row.turns]
+        paths = [op.path.split(".") for op in row.ops]
+        if len(set(map(len, paths))) != 1:
+            return None
+        made: list[str] = []
+        for labels in zip(*paths, strict=True):
+            if len(turns) > 1 and len(set(labels)) == 1:
+                made.append(labels[0])
+                continue
+            pairs = list(zip(labels, turns, strict=True))
+            ways = (
+                {path_in(label, replace(turn, is_suffix=way)) for label, turn in pairs}
+                for way in (False, True)
+            )
+            told = next((way.pop() for way in ways if len(way) == 1), None)
+            told = told or self.sizes.restricted(row.turns).by_turn.label(
+                [re.split(r"(\d+)", each) for each in labels]
+            )
+            if told is None:
+                return None
+            made.append(told)
+        return ".".join(made)
+
+    def _place(self, row: Row, path: str, condition: Term | None, callee: str) -> None:
+        """The instances of a row among those of the function."""
+        self.gone |= {op.path for op in row.ops}
+        count, start, step = self.span
+        if condition is not None:
+            count, start = self._some(row, condition)
+        if has_index(path):
+            self.children.append(Child(path, callee, count, start, step))
+
+    def _some(self, row: Row, condition: Term) -> tuple[int, int]:
+        """How many turns do something, and which is the first: as the condition has it, where that is a bound."""
+        count, start, _ = self.span
+        many, first = len(row.turns), self.by_turn.indices[row.turns[0]]
+        if list(row.turns) != list(range(row.turns[0], row.turns[0] + many)) or self.span[2] != 1:
+            raise Unsaid
+        bounds = [whole_number(each) for each in condition.args if not each.holds("turn")]
+        for bound in (told for each in bounds for told in (each, each + 1, each - 1)):
+            value = self._known(bound)
+            if not row.turns[0] and value == start + many:
+                return _traced(many, bound - said(Dim.of(start))), start
+            if row.turns[-1] == len(self.turns) - 1 and value == first:
+                return _traced(many, said(Dim.of(count)) + said(Dim.of(start)) - bound), _traced(first, bound)
+        return many, first
+
+    def _known(self, size: Dim) -> int | None:
+        try:
+            return int(evaluate(size, self.static))
+        except (ArithmeticError, KeyError, LookupError, TypeError, ValueError):
+            return None
+
+    def _condition(self, row: Row) -> Term | None:
+        """The condition under which a row is done; None where all turns do it."""
+        if len(row.turns) == len(self.turns):
+            return None
+        wanted = [k in row.turns for k in range(len(self.turns))]
+        for condition in self.conditions:
+            answers = [self._answer(condition, k) for k in range(len(self.turns))]
+            if answers == wanted:
+                return condition
+            if None not in answers and [not each for each in answers] == wanted:
+                return negated(condition)
+        raise Unsaid
+
+    def _groups(self) -> list[Term]:
+        found = (self._condition(row) for row in self.rows)
+        return list(dict.fromkeys(each for each in found if each is not None))
+
+    def _answer(self, condition: Term, turn: int) -> bool | None:
+        return self.sizes.holds(condition, self.by_turn.indices[turn])
+
+    def _with_phis(self, body: Sequence[tuple[Term | None, Op]]) -> Iterator[Op]:
+        """The operations in order, those of one condition together as a choice."""
+        groups: list[tuple[Term | None, list[Op]]] = []
+        for condition, op in body:
+            if groups and groups[-1][0] == condition and condition is not None:
+                groups[-1][1].append(op)
+            else:
+                groups.append((condition, [op]))
+        conditions = [condition for condition, _ in groups if condition is not None]
+        if len(set(conditions)) < len(conditions):
+            raise Unsaid
+        for condition, ops in groups:
+            if condition is None:
+                yield from ops
+                continue
+            mine = [(pair, value) for pair, (asked, value) in self.phis.items() if asked == condition]
+            yes, no = (tuple(self._name(pair[k], *self.args) for pair, _ in mine) for k in (0, 1))
+            regions = Region((), tuple(ops), yes), Region((), (), no)
+            asked = _as_each(condition)
+            outputs = tuple(value for _, value in mine)
+            yield Op("choice", (), outputs, condition=asked, region=regions[0], otherwise=regions[1])
+
+
+def _as_each(told: Term) -> Term:
+    args = tuple(_as_each(each) if isinstance(each, Term) else each for each in told.args)
+    return Term("each" if told.op == "turn" else told.op, args)
+
+
+def _traced(value: int, size: Dim) -> int:
+    return TracedInt(value, size) if size.constant is None else value
+
+
+def _plain(name: str) -> str:
+    base, _, number = name.rpartition("_")
+    return base if base and number.isdigit() else name
+
+
+def _rows(turns: Sequence[Segment]) -> list[Row] | None:
+    """The operations of the turns side by side, by their places in the spec; None where no turn does all of them in order."""
+    keyed = [_by_place(turn) for turn in turns]
+    _, longest = max((len(each), -k) for k, each in enumerate(keyed))
+    order = list(keyed[-longest])
+    for each in keyed:
+        places = [order.index(key) if key in order else -1 for key in each]
+        if -1 in places or places != sorted(places):
+            return None
+    found: list[Row] = []
+    for key in order:
+        mine = [(k, each[key]) for k, each in enumerate(keyed) if key in each]
+        found.append(Row(tuple(k for k, _ in mine), tuple(op for _, op in mine)))
+    return found
+
+
+def _by_place(turn: Segment) -> dict[Any, Op]:
+    found: dict[Any, Op] = {}
+    for op in turn.ops:
+        key: Any = op.span, op.op, 0
+        while key in found:
+            key = (*key[:2], key[2] + 1)
+        found[key] = op
+    return found
+
+
+def read_elsewhere(run: Sequence[Op], runs: Runs, outputs: Sequence[str], kept: Kept | None) -> set[str]:
+    """What is read of what a run makes, outside of it, but for what is taken from the list."""
+    own = {value.name for op in run for value in op.outputs}
+    taken = set(kept.pushed) if kept is not None else set[str]()
+    found = set(outputs)
+    for other in runs:
+        if other[0] is run[0]:
+            continue
+        popping = bool(kept is not None and kept.popped_by(other))
+        for op in walk(other):
+            here = set(reads(op))
+            if popping:
+                here -= taken - ({kept.begins[_key(other)]} if kept is not None else set())
+            found |= here
+    return own & found
