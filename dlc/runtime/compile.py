@@ -55,10 +55,10 @@ def installed() -> tuple[str, ...]:
     return tuple(each.name for each in backends.every() if not each.absence())
 
 
-def lower(program: Program, backend: Backend, optimize: int = 1, precision: str = "f32") -> Program:
+def lower(program: Program, backend: Backend, optimize: int = 1, precision: str = "") -> Program:
     """The program after the passes of a level, library composites that the backend does not say natively decomposed and
-    loops unrolled; from level 1 on, what all layers compute alike is computed once; in a narrow precision with tables in f32. Raises
-    SpecError for loops that can't be unrolled."""
+    loops unrolled; from level 1 on, what all layers compute alike is computed once; of a model, whose `precision` is
+    told, with tables in f32. Raises SpecError for loops that can't be unrolled."""
     from dlc.passes.lower import decompose, loops_left
     from dlc.passes.pipeline import finish
     from dlc.passes.wide_constants import NARROW, with_wide_constants

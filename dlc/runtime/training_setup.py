@@ -154,10 +154,10 @@ def _code(block: TrainBlock, backend: Backend) -> Iterator[tuple[str, Artifact]]
             program = model.program
         except SpecError:  # nothing is wrong with the block, which was elaborated as a whole
             continue
-        lowered = partial(lower, backend=backend)
+        lowered = partial(lower, backend=backend, precision="f32")
         family = ModelFamily(model, lowered, whole=backend.joins_entries) if backend.parametric else None
         options = EmitOptions(name=network.name, header=header(model), family=family)
-        yield network.name, emitted(lower(program, backend), backend, options)
+        yield network.name, emitted(lowered(program), backend, options)
 
 
 def _model(block: TrainBlock, network: Network) -> Model:
