@@ -32,6 +32,8 @@ from dlc.types.dims import Dim
 from dlc.types.tensor import FLOATS
 from dlc_torch.drafter import TorchDrafter
 
+F16_MAX = 65_504.0
+
 
 def reshape(d: TorchDrafter, op: Op) -> Expr:
     (name,) = op.inputs
@@ -139,12 +141,21 @@ def filled(d: TorchDrafter, op: Op, value: Expr) -> Expr:
     plain = {"0.0": "zeros", "1.0": "ones"}.get(str(float(value.value))) if isinstance(value, Num) else None
     if op.inputs:
         d.better[op.out.name] = op.out.name
+        if _overflows(value):  # `new_full` refuses such a number in f16, and in f32 it is none; a cast rounds
+            made = Call(Word("torch.full"), (Seq(shape), value))
+            return method(made, "to", d.tensor(op.inputs[0]))
         whole = (shape or (Seq(()),)) if plain else (Seq(shape), value)
         return method(d.tensor(op.inputs[0]), f"new_{plain or 'full'}", *whole)
     if plain:
         return d.create(f"torch.{plain}", shape or (Seq(()),), dtype, "f32")
     natural = "f32" if isinstance(value, Num) and isinstance(value.value, float) else ""
     return d.create("torch.full", (Seq(shape), value), dtype, natural)
+
+
+def _overflows(value: Expr) -> bool:
+    """Whether a number is beyond those of f16."""
+    number = value.value if isinstance(value, Num) else 0.0
+    return isinstance(number, float) and F16_MAX < abs(number) < float("inf")
 
 
 def full(d: TorchDrafter, op: Op) -> Expr:
