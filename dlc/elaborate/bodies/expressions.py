@@ -28,7 +28,7 @@ from dlc.elaborate.calls import calls
 from dlc.elaborate.calls.arguments import Given
 from dlc.elaborate.names import lookup as names
 from dlc.elaborate.names.conditions import answer, truth
-from dlc.elaborate.names.origins import chosen, kept, outlived, turned
+from dlc.elaborate.names.origins import chosen, kept, outlived, spelled, turned
 from dlc.elaborate.reports.report import Report, Silent, too_large
 from dlc.elaborate.state.body import Body
 from dlc.elaborate.state.callee import flat_statics
@@ -193,7 +193,7 @@ def _binary(body: Body, node: ast.Binary) -> Any:
         if left == (node.op == "or"):
             return left
         return evaluate(body, node.right)
-    return operators.binary(body, node, left, evaluate(body, node.right))
+    return spelled(body, node, operators.binary(body, node, left, evaluate(body, node.right)))
 
 
 def _compare(body: Body, node: ast.Compare) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any
@@ -19,7 +20,17 @@ from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.functions import FUNCTIONS
 from dlc.types.opaque import is_closed
-from dlc.types.terms import as_dim, backwards, length_of, origin_free, remembered, settled, term, untraced
+from dlc.types.terms import (
+    as_dim,
+    backwards,
+    evaluate,
+    length_of,
+    origin_free,
+    remembered,
+    settled,
+    term,
+    untraced,
+)
 from dlc.types.traced import Helper, Term, TracedFloat, TracedInt
 
 Known = Term | None
@@ -400,9 +411,28 @@ def kept(body: Body, node: ast.Expr, value: Any) -> Any:
     if not body.context.session.traced or not isinstance(value, int | float) or isinstance(value, bool):
         return value
     told = here(body, node)
-    if told is None or is_closed(told) or (not origin_free(value) and not _by_text(told)):
+    if told is not None and is_closed(told):
+        return spelled(body, node, value)
+    if told is None or (not origin_free(value) and not _by_text(told)):
         return value
     return remembered(untraced(value), told)
+
+
+LONG = 9
+"""Digits of a number that nobody would have written."""
+
+
+def spelled(body: Body, node: ast.Expr, value: Any) -> Any:
+    """A number that takes many digits, as the text computes it: `sqrt(2)`, `0.0199 / 999`."""
+    if not body.context.session.traced or type(value) is not float or len(repr(value)) <= LONG:
+        return value
+    told = origin(body.context, body.scope, node)
+    if told is None or not is_closed(told) or not math.isfinite(value):
+        return value
+    try:
+        return TracedFloat(value, told) if evaluate(told, {}) == value else value
+    except (ArithmeticError, KeyError, TypeError, ValueError):
+        return value
 
 
 def argued(body: Body, node: ast.Expr, value: Any) -> Known:
