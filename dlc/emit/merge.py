@@ -263,7 +263,19 @@ class _Merging:
         """The function with the names that what it refers to has now, and its loops whole."""
         now = [self.names.get((k, name), "") for name in references(function)]
         before = (self.programs[k].functions.get(name) for name in references(function))
-        return _renamed(function, whole, together(*now), together(*map(self.functions.get, now)), *before)
+        merged, below = map(self.functions.get, now), self._below(now)
+        return _renamed(function, whole, together(*now), together(*merged), together(*below), *before)
+
+    def _below(self, names: Iterable[str]) -> list[Function]:
+        """All functions that these are, or refer to."""
+        found: dict[str, Function] = {}
+        stack = [name for name in names if name in self.functions]
+        while stack:
+            name = stack.pop()
+            if name not in found:
+                found[name] = self.functions[name]
+                stack += (each for each in references(found[name]) if each in self.functions)
+        return list(found.values())
 
 
 @once
@@ -272,10 +284,11 @@ def _renamed(
     whole: Whole,
     called: tuple[str, ...],
     merged: tuple[Function | None, ...],
+    below: tuple[Function, ...],
     *before: Function | None,
 ) -> Function:
     """A function with the names that what it refers to has now, and all that these give: an output that is not there at
-    this call is one that nothing reads. What it refers to is `merged` now, and was another function `before`."""
+    this call is one that nothing reads. What it refers to is `merged` now, and was another function `before`; `below` are all that these refer to in turn."""
     names, told = Names.of(function), references(function)
     others = dict(zip(told, zip(merged, before, strict=True), strict=True))
     renaming = {old: new for old, new in zip(told, called, strict=True) if new}
@@ -295,7 +308,7 @@ def _renamed(
 
     here = replace(function, body=tuple(map(op, function.body)))
     here = referring(here, lambda name: renaming.get(name, name))
-    return whole(here, {each.name: each for each in merged if each is not None})
+    return whole(here, {each.name: each for each in below})
 
 
 @once

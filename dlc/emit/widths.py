@@ -256,6 +256,8 @@ def _is_free(name: str, callee: Function | None, functions: Mapping[str, Functio
         name in said(axis).symbols for param in callee.params for axis in param.type.axes
     ):
         return False
+    if callee.library and not callee.children:
+        return True
     calls = [op for op in walk(callee.body) if _holds(functions.get(op.callee))]
     return not any(_speak_of(name, op) for op in calls) and all(
         _is_free(own, functions.get(op.callee), functions)
