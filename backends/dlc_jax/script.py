@@ -114,7 +114,7 @@ class _Family:
     def brief(self) -> _Family:
         return self
 
-    def others(self, fixed: frozenset[str], which: str, beside: frozenset[str] = frozenset()) -> tuple[()]:
+    def others(self, fixed: frozenset[str], which: str) -> tuple[()]:
         return ()
 
 

@@ -40,11 +40,9 @@ class Family(Protocol):
         """The same in one mode."""
         ...
 
-    def others(
-        self, fixed: frozenset[str], which: Which, beside: frozenset[str] = frozenset()
-    ) -> Iterable[tuple[tuple[str, ...], Family]]:
-        """The model at other settings, with the names of the parameters that were changed; none of those that are `fixed`,
-        or stay as they are `beside`. Numbers and lists are changed all "together" or "each" alone; "switches" are changed alone, "lengths" are those of lists."""
+    def others(self, fixed: frozenset[str], which: Which) -> Iterable[tuple[tuple[str, ...], Family]]:
+        """The model at other settings, with the names of the parameters that were changed; none of those that are `fixed`.
+        Numbers and lists are changed all "together" or "each" alone; "switches" are changed alone, "lengths" are those of lists."""
         ...
 
 

@@ -42,30 +42,11 @@ def settled(family: Family, write: Write[T]) -> T:
             known[key] = programs, write(programs, False, ANY_LENGTH).text
         return known[key][1]
 
-    def changed(
-        family: Family, which: Which, own: Sequence[Program] = (), beside: frozenset[str] = frozenset()
-    ) -> list[tuple[str, ...]]:
-        """The settings, of those that were changed together, at which the source comes out otherwise than for its `own`; those
-        `beside` stay as they are."""
-        others = list(family.others(fixed, which, beside))
+    def changed(family: Family, which: Which, own: Sequence[Program] = ()) -> list[tuple[str, ...]]:
+        """The settings, of those that were changed together, at which the source comes out otherwise than for its `own`."""
+        others = list(family.others(fixed, which))
         same = said(own or family.programs(fixed)) if others else ""
         return [names for names, other in others if not alike(same, said(other.programs(fixed)), comments)]
-
-    def guilty(
-        family: Family,
-        names: tuple[str, ...],
-        own: Sequence[Program] = (),
-        beside: frozenset[str] = frozenset(),
-    ) -> list[tuple[str, ...]]:
-        """The settings among these that change the source when they are changed alone: none of those that change nothing together."""
-        if len(names) == 1:
-            return changed(family, "each", own, beside)
-        found = changed(family, "together", own, beside)
-        if not any(len(each) > 1 for each in found):
-            return found
-        half = len(names) // 2
-        parts = (names[:half], names[half:])
-        return [one for part in parts for one in guilty(family, part, own, beside | ({*names} - {*part}))]
 
     def lengths() -> Lengths:
         """The lists at any length of which the source is the same, of each and of all of them together."""
@@ -73,7 +54,7 @@ def settled(family: Family, write: Write[T]) -> T:
         same = said(brief.programs(fixed)) if walked else ""
         free, asked = frozenset[str](), walked if _OVER_LISTS.search(same) else frozenset[str]()
         while asked:  # first all lists, then those that may be of any length
-            others = brief.others(fixed, "lengths", walked - asked)
+            others = brief.others(fixed | (walked - asked), "lengths")
             told = {names: alike(same, said(each.programs(fixed)), comments) for names, each in others}
             free = frozenset(name for name in asked if told.get((name,)))
             if free == asked and told.get(tuple(sorted(asked, key=brief.walked.index)), len(asked) == 1):
@@ -88,10 +69,11 @@ def settled(family: Family, write: Write[T]) -> T:
         fixed |= {name for names in changed(brief, "switches") for name in names}
         before, own = fixed, family.programs(fixed)
         while found := changed(family, "together", own):
-            alone: list[tuple[str, ...]] = [names for names in found if len(names) == 1]
-            for names in (each for each in found if len(each) > 1):  # which of them was it?
-                alone += guilty(brief, names) or guilty(family, names, own)
-            fixed |= {name for names in alone or found for name in names}
+            guilty: list[tuple[str, ...]] = [names for names in found if len(names) == 1]
+            if len(guilty) < len(found):  # which of them was it?
+                # Each alone, not by halves: what two of them change may leave the source as it is, `d // heads`.
+                guilty += changed(brief, "each") or changed(family, "each", own)
+            fixed |= {name for names in guilty or found for name in names}
             own = family.programs(fixed)
             comments.clear()
         if fixed == before:

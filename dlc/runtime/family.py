@@ -157,15 +157,13 @@ class ModelFamily:
         """The same in one mode, where that applies all parts: of one that is not, nothing tells where its numbers come from."""
         return self if self.mode is None and self._has_idle else replace(self, mode=self.mode or False)
 
-    def others(
-        self, fixed: frozenset[str], which: Which, beside: frozenset[str] = frozenset()
-    ) -> Iterator[tuple[tuple[str, ...], ModelFamily]]:
+    def others(self, fixed: frozenset[str], which: Which) -> Iterator[tuple[tuple[str, ...], ModelFamily]]:
         """The model at other settings that the spec accepts, with the names of those that were changed; none of those that are
-        `fixed`, or `beside`. Numbers and lists are changed all "together" (each alone where the spec accepts no more) or "each" alone;
+        `fixed`. Numbers and lists are changed all "together" (each alone where the spec accepts no more) or "each" alone;
         "switches" are bools, what is left out, and counts of repetitions, by one; and numbers at which turns of a loop
         may do otherwise, where all of them do the same. "lengths" are lists with an element more or less, where loops go over lists: each alone, then all
         together, since `zip` ends with the shortest."""
-        free = {name: value for name, value in self._settings.items() if name not in fixed | beside}
+        free = {name: value for name, value in self._settings.items() if name not in fixed}
         sizes = {name: value for name, value in free.items() if _is_size(value)}
         tried: list[tuple[str, Iterator[Any]]] = []
         walked: list[str] = []

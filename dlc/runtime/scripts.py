@@ -91,7 +91,7 @@ class BlockFamily:
     def brief(self) -> BlockFamily:
         return self
 
-    def others(self, fixed: frozenset[str], which: str, beside: frozenset[str] = frozenset()) -> tuple[()]:
+    def others(self, fixed: frozenset[str], which: str) -> tuple[()]:
         return ()
 
 

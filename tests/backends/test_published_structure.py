@@ -88,9 +88,7 @@ class Once(ModelFamily):
     def programs(self, fixed: frozenset[str] = frozenset()) -> tuple[Program, ...]:
         return super().programs(self.known)
 
-    def others(
-        self, fixed: frozenset[str], which: Which, beside: frozenset[str] = frozenset()
-    ) -> Iterator[tuple[tuple[str, ...], ModelFamily]]:
+    def others(self, fixed: frozenset[str], which: Which) -> Iterator[tuple[tuple[str, ...], ModelFamily]]:
         return iter(())
 
 

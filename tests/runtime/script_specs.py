@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pyarrow
 import pytest
@@ -470,8 +469,7 @@ def block(folder: Path, name: str) -> TrainBlock:
 
 def run(script: Path, *options: str) -> list[str]:
     data = ["--data", str(script.parents[1])] if "--data" in script.read_text(encoding="utf-8") else []
-    command = [sys.executable, "-W", "error::UserWarning", str(script), *data, *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=script.parent)
+    done = forked.run(script, [*data, *options])
     assert not done.returncode, done.stderr
     return done.stdout.splitlines()
 

@@ -27,7 +27,9 @@ def prepared(name: str) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("optimize", [0, 2])  # tests/reference has what is between
+@pytest.mark.parametrize(
+    "optimize", [pytest.param(0, marks=pytest.mark.slow), 2]
+)  # tests/reference has what is between
 def test_spec(case: Case, optimize: int) -> None:
     model, weights, inputs, expected = prepared(case.name)
     runnable = model.compile("onnx", weights=weights, optimize=optimize)
