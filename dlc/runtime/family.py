@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from dlc.spec import Model
 
 
+MANY_TURNS = 24
+"""A loop that turns so often has turns of every kind already."""
+
+
 @dataclass(frozen=True)
 class ModelFamily:
     """`lower` makes a program what the backend emits."""
@@ -271,7 +275,8 @@ class ModelFamily:
             return ()
         bounds, counts = self._undecided
         few = tuple(each for each in (2, 1) if each < value) if name in bounds else ()
-        return (*few, 6 * value + 1) if name in counts else few
+        many = 6 * value + 1 if value < MANY_TURNS else value + 1  # so many have turns of every kind
+        return (*few, many) if name in counts else few
 
     @cached_property
     def walked(self) -> tuple[str, ...]:
