@@ -9,10 +9,11 @@ from dlc.backend import Artifact, EmitOptions
 from dlc.emit.body import Body, Lines, shapes_text, tensors
 from dlc.emit.draft import Dialect
 from dlc.emit.file import Library, imports, names_in
-from dlc.emit.forms import indexed, over
+from dlc.emit.forms import indexed
 from dlc.emit.layout import layout
 from dlc.emit.names import identifier, snake, unique
 from dlc.emit.python import comment, docstring
+from dlc.emit.ranges import over
 from dlc.emit.rows import HOST
 from dlc.emit.statements import NOWHERE, Draft, Loop, Stmt
 from dlc.emit.tree import At, Call, Expr, Make, Path, Text, Word, transform
