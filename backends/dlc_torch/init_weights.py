@@ -102,9 +102,15 @@ def _places(program: Program) -> Mapping[str, _Place]:
     stack = [("", _Place(program.main))]
     while stack:
         path, place = stack.pop()
-        found[path] = place
+        found.setdefault(path, place)
         inside = [
-            (prefixed(path, local), _Place(program.functions[name], path, call))
+            # A further way into an instance stands where that does.
+            (
+                prefixed(path, local),
+                _Place(program.functions[name], path, call)
+                if local
+                else _Place(program.functions[name], place.around, place.call),
+            )
             for local, (name, call) in _calls(place.function).items()
         ]
         stack += reversed(inside)
