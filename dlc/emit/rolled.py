@@ -70,8 +70,6 @@ def _rolled_by(
     lists = _Lists(kept)
     for original in runs:
         turn = _turn(original[0])
-        if turn is not None and not _is_own(turn, function):
-            turn = None
         # A list that the loop itself goes over is told by its turns.
         own = names_in(turn.over) if turn is not None else set()
         left = {name: size for name, size in last.items() if not _is_of(name, own)}
@@ -225,14 +223,6 @@ def _rolling(tried: frozenset[tuple[str, frozenset[str]]]) -> Whole:
 
 def _rolled(tried: Tried, function: Function, functions: Mapping[str, Function]) -> Function:
     return function if function.library else rolled(function, functions, tried)
-
-
-def _is_own(turn: Turn, function: Function) -> bool:
-    """Whether a loop goes over what the function knows: one of a function that was opened into it goes over that one's parameters."""
-    known = {name for name, _ in function.static}
-    return all(
-        part.args[0] in known for part in turn.over.parts() if isinstance(part, Term) and part.op == "param"
-    )
 
 
 def _turn(op: Op) -> Turn | None:

@@ -174,3 +174,30 @@ def test_two_of_one_name_are_told() -> None:
     spec = dlc.loads(HEADER.replace("BODY", "a = Layer() as l\nb = Layer() as l\nreturn b(a(x))"))
     with pytest.raises(dlc.SpecError, match=r"two parameters are called `l\.up\.weight`"):
         _ = spec["M"].program
+
+
+# `width` and `layers` are other things in the module that is handed the parts than in the model.
+OTHER_NAMES = """
+module Layer(k: int = 1)(x: [B, d]) -> [B, d] {
+    return x + (x |> linear(k * d) as up |> linear(d) as down)
+}
+module Stack(layers: list[module], width: int)(x: [B, d]) -> [B, d] {
+    for each in layers { x = each(x) }
+    return x |> Layer(width) as own
+}
+model M(layers: int = 3, width: int = 7)(x: [B, 8]) -> [B, 8] {
+    parts = [Layer() for i in range(layers)]
+    return x |> Stack(parts, 2) as stack |> linear(width) as wide |> linear(8) as out
+}
+"""
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_names_of_the_module_that_is_handed_them(backend: str) -> None:
+    spec = dlc.loads(OTHER_NAMES)["M"]
+    module = compiled(spec, backend)
+    for change in ({}, {"width": 5}):
+        weights = spec(**change).initial_weights()
+        (expected,) = run(spec(**change).program, weights, {"x": X}, precision="f64").values()
+        found = outputs_of(backend, module, change, weights, X)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

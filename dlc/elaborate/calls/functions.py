@@ -157,7 +157,8 @@ def _call(
     results = _results(body.emission, callee, made.results, bound.terms(callee.static), outputs, node)
     if borrowed := lent.instances(callee.static):
         tensors = [name for name in operands if name]
-        return lent.inline(body, function, instance, borrowed, tensors, outputs, bound.names, results)
+        terms = bound.terms(callee.static)
+        return lent.inline(body, function, instance, borrowed, tensors, outputs, bound.names, terms, results)
     if instance is not None:
         if instance.path == "" and instance.owner is body:
             _share_parts(body, function)

@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from dlc.elaborate.base.handles import renamed
-from dlc.elaborate.base.values import Instance
+from dlc.elaborate.base.values import Instance, is_plain
 from dlc.elaborate.calls.initial import plain_initial
 from dlc.elaborate.calls.placing import claim, place
 from dlc.elaborate.names import paths
 from dlc.elaborate.state.body import Body
 from dlc.ir.builder import Builder
-from dlc.ir.nodes import Function, Value
-from dlc.ir.splice import Draws, Names, Splice, prefixed
+from dlc.ir.nodes import Function, Op, Value
+from dlc.ir.splice import Draws, Names, Splice, prefixed, within
 from dlc.records import replace
 from dlc.types.dims import Dim
 
@@ -60,10 +60,11 @@ def inline(
     operands: Sequence[str],
     outputs: Sequence[Value],
     dims: Mapping[str, Dim],
+    terms: Mapping[str, Any],
     results: Any,
 ) -> Any:
     """Put a body that uses lent instances into the caller's, its own parts below the path of `instance`. Gives the results, for
-    which the caller made `outputs`."""
+    which the caller made `outputs`. `terms` are what the body's static parameters are for the caller."""
     session = body.context.session
     session.lent.add(function.name)
     own = _enter(body, function, instance, lent)
@@ -83,8 +84,15 @@ def inline(
         if (name := values.setdefault(inner, out.name)) != out.name:
             alias[out.name] = name
     names, draws = cast(Names, body.emission.builder), CallersDraws(body.emission.builder)
-    body.emission.builder.body += Splice(names, draws, values, dims, moved).body(function.body)
+    statics = {name: value for name, value in terms.items() if is_plain(value)}
+    splice = Splice(names, draws, values, dims, moved, statics=statics)
+    body.emission.builder.body += splice.body(map(_outside_of_loops, function.body))
     return renamed(results, alias) if alias else results
+
+
+def _outside_of_loops(op: Op) -> Op:
+    """An operation that is none of a turn: what its loop goes over the caller does not know."""
+    return within(replace(op, loops=()), _outside_of_loops)
 
 
 def _enter(body: Body, function: Function, instance: Instance | None, lent: Mapping[str, Instance]) -> str:
