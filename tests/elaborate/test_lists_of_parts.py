@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from emit.test_loops_over_lists import compiled, torch_outputs
+from emit.other_settings import compiled, torch_outputs
 
 import dlc
 from dlc.runtime.interpret import run

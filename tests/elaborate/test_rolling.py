@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from emit.test_loops_over_lists import compiled
+from emit.other_settings import compiled
 
 import dlc
 from dlc.elaborate.programs import instantiate

@@ -4,21 +4,17 @@ the spec's network at others, to its gradient."""
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from emit.other_settings import RESULTS, compiled, executed, slope
 
 import dlc
 from dlc.ir.index import at_number, at_turn, is_computed
 from dlc.runtime.interpret import run
 from dlc.runtime.weights import generic_weights
-
-jax = pytest.importorskip("jax")
 
 BLOCK = """
 module Block(out: int)(x: [B, C]) -> [B, out] {
@@ -124,51 +120,10 @@ def spec(name: str) -> Any:
     return dlc.loads(BLOCK + SPECS[name])["M"]
 
 
-def emitted(name: str, backend: str) -> ModuleType:
-    (source,) = spec(name).emit(backend).files.values()
-    module = ModuleType("emitted")
-    sys.modules["emitted"] = module  # dataclasses look their types up there
-    exec(str(source), module.__dict__)
-    return module
-
-
-def torch_results(module: ModuleType, change: dict[str, Any], weights: Any, x: Any) -> Any:
-    """The output, and the gradient of the sum of its squares by the input and the weights."""
-    network = module.M(**change).eval()
-    network.load_state_dict({path: torch.tensor(value) for path, value in weights.items()})
-    given = torch.from_numpy(x).requires_grad_()
-    found = network(given)
-    found.square().sum().backward()
-    by_path = {path: each.grad.numpy() for path, each in network.named_parameters()}
-    return found.detach().numpy(), given.grad.numpy(), by_path
-
-
-def jax_results(module: ModuleType, change: dict[str, Any], weights: Any, x: Any) -> Any:
-    config = module.Config(**change)
-    made = jax.eval_shape(lambda key: module.init(key, config), jax.random.key(0))
-    trees = made if isinstance(made, tuple) else (made,)
-    flat = [jax.eval_shape(module.to_flat, tree) for tree in trees]
-    shapes = {path: value.shape for tree in flat for path, value in tree.items()}
-    assert shapes == {path: value.shape for path, value in weights.items()}
-    held = module.from_flat(weights, config)
-    params, *state = held if isinstance(held, tuple) else (held,)
-
-    def loss(params: Any, x: Any) -> Any:
-        found = module.apply(params, *state, x, config=config)
-        found = found[0] if isinstance(found, tuple) else found
-        return (found**2).sum(), found
-
-    (by_params, by_x), found = jax.grad(loss, argnums=(0, 1), has_aux=True)(params, x)
-    return found, by_x, module.to_flat(by_params)
-
-
-RESULTS = {"torch": torch_results, "jax": jax_results}
-
-
 @pytest.mark.parametrize("backend", RESULTS)
 @pytest.mark.parametrize("name", SPECS)
 def test_other_counts(name: str, backend: str) -> None:
-    module = emitted(name, backend)
+    module = compiled(spec(name), backend)
     for change in ({}, *COUNTS[name]):
         program = spec(name)(**change).program
         if change in REFUSED.get(name, ()):
@@ -181,19 +136,11 @@ def test_other_counts(name: str, backend: str) -> None:
         (expected,) = run(program, weights, {"x": x}, precision="f64").values()
         found, by_x, by_path = RESULTS[backend](module, change, weights, x)
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5, err_msg=str(change))
-        step = 1e-6
         for path, gradient in (("", by_x), *sorted(by_path.items())):
             ahead = np.random.default_rng(len(path)).normal(size=gradient.shape)
-            wide = {key: value.astype(np.float64) for key, value in weights.items()}
-            losses = []
-            for sign in (1, -1):
-                given = {**wide, path: wide[path] + sign * step * ahead} if path else wide
-                here = x.astype(np.float64) + sign * step * ahead if not path else x.astype(np.float64)
-                (out,) = run(program, given, {"x": here}, precision="f64").values()
-                losses.append((out.astype(np.float64) ** 2).sum())
-            slope = (losses[0] - losses[1]) / (2 * step)
+            rise = slope(program, weights, x, path, ahead)
             np.testing.assert_allclose(
-                (gradient * ahead).sum(), slope, rtol=2e-3, atol=2e-4, err_msg=f"{change} {path}"
+                (gradient * ahead).sum(), rise, rtol=2e-3, atol=2e-4, err_msg=f"{change} {path}"
             )
 
 
@@ -225,9 +172,7 @@ def test_stylegan2_at_another_size(name: str, backend: str) -> None:
     """Emitted for pictures of 1024x1024 pixels, made for 32x32."""
     file = dlc.load(Path(__file__).parents[2] / "specs/generative/stylegan2.dl")
     (source,) = file[name].emit(backend).files.values()
-    module = ModuleType("emitted")
-    sys.modules["emitted"] = module
-    exec(str(source).replace(f"class {name}(", "class M("), module.__dict__)
+    module = executed(str(source).replace(f"class {name}(", "class M("))
     small = file[PRESETS[name]]
     weights = generic_weights(small.program)
     (value,) = small.program.main.inputs

@@ -4,19 +4,16 @@ can't be, it refuses."""
 from __future__ import annotations
 
 import re
-import sys
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from emit.other_settings import OUTPUTS, compiled
 
 import dlc
 from dlc.runtime.interpret import run
 from dlc.runtime.weights import generic_weights
-
-jax = pytest.importorskip("jax")
 
 SPECS = {
     "a perceptron": """
@@ -171,39 +168,6 @@ EXACT = {
 
 def emitted(name: str, backend: str) -> ModuleType:
     return compiled(dlc.loads(SPECS[name])["M"], backend)
-
-
-def compiled(model: Any, backend: str) -> ModuleType:
-    """The source of a model, as a module."""
-    (source,) = model.emit(backend).files.values()
-    module = ModuleType("emitted")
-    sys.modules["emitted"] = module  # dataclasses look their types up there
-    exec(str(source), module.__dict__)
-    return module
-
-
-def torch_outputs(module: ModuleType, change: dict[str, Any], weights: Any, x: Any) -> Any:
-    network = module.M(**change).eval()
-    network.load_state_dict({path: torch.from_numpy(value) for path, value in weights.items()})
-    return network(torch.from_numpy(x)).detach().numpy()
-
-
-def jax_outputs(module: ModuleType, change: dict[str, Any], weights: Any, x: Any) -> Any:
-    config = module.Config(**{name: _tuples(value) for name, value in change.items()})
-    made = jax.eval_shape(lambda key: module.init(key, config), jax.random.key(0))
-    trees = made if isinstance(made, tuple) else (made,)
-    shapes = {path: value.shape for tree in trees for path, value in module.to_flat(tree).items()}
-    assert shapes == {path: value.shape for path, value in weights.items()}
-    held = module.from_flat(weights, config)
-    found = module.apply(*(held if isinstance(held, tuple) else (held,)), x, config=config)
-    return found[0] if len(trees) > 1 else found
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
-
-
-OUTPUTS = {"torch": torch_outputs, "jax": jax_outputs}
 
 
 @pytest.mark.parametrize("backend", OUTPUTS)

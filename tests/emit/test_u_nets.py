@@ -4,13 +4,11 @@ lists of one length the source is the spec's network at others, to its gradient.
 from __future__ import annotations
 
 import re
-import sys
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-import test_loops_by_number as numbers
+from emit.other_settings import RESULTS, compiled, slope
 
 import dlc
 from dlc.runtime.interpret import run
@@ -130,18 +128,10 @@ def spec(name: str) -> Any:
     return dlc.loads(PARTS + SPECS[name])["M"]
 
 
-def emitted(name: str, backend: str) -> ModuleType:
-    (source,) = spec(name).emit(backend).files.values()
-    module = ModuleType("emitted")
-    sys.modules["emitted"] = module  # dataclasses look their types up there
-    exec(str(source), module.__dict__)
-    return module
-
-
-@pytest.mark.parametrize("backend", numbers.RESULTS)
+@pytest.mark.parametrize("backend", RESULTS)
 @pytest.mark.parametrize("name", SPECS)
 def test_other_lengths(name: str, backend: str) -> None:
-    module = emitted(name, backend)
+    module = compiled(spec(name), backend)
     for change in ({}, *OTHERS[name]):
         program = spec(name)(**change).program
         given = {key: tuple(value) if isinstance(value, list) else value for key, value in change.items()}
@@ -151,24 +141,17 @@ def test_other_lengths(name: str, backend: str) -> None:
         x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
         weights = generic_weights(program)
         (expected,) = run(program, weights, {"x": x}, precision="f64").values()
-        found, by_x, by_path = numbers.RESULTS[backend](module, given, weights, x)
+        found, by_x, by_path = RESULTS[backend](module, given, weights, x)
         np.testing.assert_allclose(found, expected, rtol=2e-4, atol=1e-5, err_msg=str(change))
         for path, gradient in (("", by_x), *sorted(by_path.items())[::5]):
             ahead = np.random.default_rng(len(path)).normal(size=gradient.shape)
-            wide = {key: each.astype(np.float64) for key, each in weights.items()}
-            losses = []
-            for step in (1e-6, -1e-6):
-                moved = {**wide, path: wide[path] + step * ahead} if path else wide
-                here = x.astype(np.float64) + (0 if path else step * ahead)
-                (out,) = run(program, moved, {"x": here}, precision="f64").values()
-                losses.append((out.astype(np.float64) ** 2).sum())
-            slope = (losses[0] - losses[1]) / 2e-6
+            rise = slope(program, weights, x, path, ahead)
             np.testing.assert_allclose(
-                (gradient * ahead).sum(), slope, rtol=2e-3, atol=2e-3, err_msg=f"{change} {path}"
+                (gradient * ahead).sum(), rise, rtol=2e-3, atol=2e-3, err_msg=f"{change} {path}"
             )
 
 
-@pytest.mark.parametrize("backend", numbers.RESULTS)
+@pytest.mark.parametrize("backend", RESULTS)
 @pytest.mark.parametrize("name", SPECS)
 def test_no_turn_is_written_out(name: str, backend: str) -> None:
     (source,) = spec(name).emit(backend).files.values()
