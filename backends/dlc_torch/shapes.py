@@ -28,11 +28,10 @@ from dlc.emit.forms import (
 from dlc.emit.origins import size
 from dlc.emit.tree import At, Binary, Call, Cut, Dot, Expr, Keyword, Num, Seq, Word
 from dlc.ir.nodes import Op, Value
+from dlc.passes.f16_numbers import LARGEST
 from dlc.types.dims import Dim
 from dlc.types.tensor import FLOATS
 from dlc_torch.drafter import TorchDrafter
-
-F16_MAX = 65_504.0
 
 
 def reshape(d: TorchDrafter, op: Op) -> Expr:
@@ -155,7 +154,7 @@ def filled(d: TorchDrafter, op: Op, value: Expr) -> Expr:
 def _overflows(value: Expr) -> bool:
     """Whether a number is beyond those of f16."""
     number = value.value if isinstance(value, Num) else 0.0
-    return isinstance(number, float) and F16_MAX < abs(number) < float("inf")
+    return isinstance(number, float) and LARGEST < abs(number) < float("inf")
 
 
 def full(d: TorchDrafter, op: Op) -> Expr:

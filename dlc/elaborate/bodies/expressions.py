@@ -116,7 +116,8 @@ def _comprehension(body: Body, node: ast.ListComp) -> list[Any]:
         if node.condition is None or truth(body, node.condition):
             with inside_turn(body, LoopContext(turning, turn_index(iterable, k), None)) as found:
                 result.append(evaluate(body, node.element))
-            made.append(found)
+            if found != body.emission.unnamed:
+                made.append(found)
             if isinstance(result[-1], Instance):
                 body.context.session.spend(PART_STEPS, node.span, body.report)
         if len(result) > LIST_LIMIT:

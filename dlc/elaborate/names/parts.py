@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from dlc.elaborate.base.trees import below
 from dlc.elaborate.base.values import Instance
 from dlc.elaborate.names.origins import Known, Walk, elements_of, origin
 from dlc.elaborate.state.body import Body
@@ -41,20 +42,10 @@ def _terms(body: Body, part: Instance, node: ast.ListComp, index: str) -> Mappin
     now, then = body.scope.names, part.scope.names
     scope, terms = body.scope.with_origins(found), {}
     for name, span in part.places.items():
-        expr = next(
-            (each for each in _walk(node.element) if isinstance(each, ast.Expr) and each.span == span), None
-        )
+        expr = next((each for each in below(node.element, ast.Expr) if each.span == span), None)
         if expr is None:
             continue
-        read = {each.id for each in _walk(expr) if isinstance(each, ast.Name)} - found.keys()
+        read = {each.id for each in below(expr, ast.Name)} - found.keys()
         if all(now.get(each) is then.get(each) for each in read):
             terms[name] = origin(body.context, scope, expr)
     return {name: term for name, term in terms.items() if term is not None}
-
-
-def _walk(node: ast.Node) -> Iterator[ast.Node]:
-    stack = [node]
-    while stack:
-        each = stack.pop()
-        yield each
-        stack += ast.children(each)
