@@ -23,14 +23,16 @@ Roots = Mapping[str, Node]
 
 def reach(root: Node, path: str, roots: Roots) -> Expr:
     """The parameter, buffer or instance at a path of the class with the tree `root`."""
-    return follow(Word("self"), root, path.split("."), roots)
+    return follow(Word("self"), root, path.split("."), roots, own=True)
 
 
-def follow(base: Expr, node: Node, labels: Sequence[str], roots: Roots) -> Expr:
-    """What lies at `labels` below `base`, which is the part `node`."""
+def follow(base: Expr, node: Node, labels: Sequence[str], roots: Roots, *, own: bool = False) -> Expr:
+    """What lies at `labels` below `base`, which is the part `node`; with `own` a class or container in whose terms the expression is
+    read: what static parameters are in an instance of another class is not known outside of it."""
     for label in labels:
         inside = entered(node, roots)
-        base, node = _step(base, inside, label), part(inside, label) or Node(label)
+        base, node = _step(base, inside, label, own=own), part(inside, label) or Node(label)
+        own = own and not node.function
     return base
 
 
@@ -52,7 +54,7 @@ def entered(node: Node, roots: Roots) -> Node:
     return roots.get(node.function, node) if node.function else node
 
 
-def _step(base: Expr, inside: Node, label: str) -> Expr:
+def _step(base: Expr, inside: Node, label: str, *, own: bool) -> Expr:
     """One label further: an attribute, or an element."""
     if has_index(label):
         if inside.is_mapping:
@@ -61,7 +63,7 @@ def _step(base: Expr, inside: Node, label: str) -> Expr:
             return At(base, (indexed(label),))
         # No attribute begins with a number: `attribute_name`.
         return Call(Word("getattr"), (base, indexed(f"part_{label}" if INDEX.match(label) else label)))
-    place = None if label in inside.items else part(inside, label)
+    place = part(inside, label) if own and label not in inside.items else None
     told = end_of(place, label) if place is not None else None
     if told is not None:
         return At(base, (told,)) if inside.is_mapping else Call(Word("getattr"), (base, told))

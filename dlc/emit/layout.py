@@ -187,13 +187,19 @@ def _brackets(value: str, room: int) -> tuple[int, int] | None:
         return (0, len(value) - 1)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):  # dicts: both sides stand in brackets
         return None
-    if isinstance(node, ast.BinOp):
-        alone = not (isinstance(node.left, ast.BinOp) and _same(node.left.op, node.op))
-        return (start, len(value) - 1) if alone and start < room and start + 2 < len(value) else None
+    if isinstance(node, ast.BinOp | ast.Compare):
+        return (start, len(value) - 1) if _is_sole(node) and start < room and start + 2 < len(value) else None
     while isinstance(node, ast.UnaryOp) and not isinstance(node.op, ast.Not):  # a sign stays at what it is of
         node = node.operand
     filled = start + 2 < len(value)  # nothing stands in `unbind()` that could be broken
     return (start, len(value) - 1) if filled and isinstance(node, _BRACKETED) else None
+
+
+def _is_sole(node: ast.BinOp | ast.Compare) -> bool:
+    """Whether no other operator of an expression binds as loosely as its outermost one."""
+    if isinstance(node, ast.Compare):
+        return len(node.ops) == 1
+    return not (isinstance(node.left, ast.BinOp) and _same(node.left.op, node.op))
 
 
 def _first_operand(value: str) -> int:

@@ -23,7 +23,17 @@ from dlc.emit.draft import plain_name
 from dlc.emit.exact import exact
 from dlc.emit.merge import Whole, as_it_is, merge
 from dlc.emit.origins import owned
-from dlc.emit.turning import Carried, Segment, around, carried, path_in, read_behind, segments
+from dlc.emit.turning import (
+    Carried,
+    Segment,
+    answer,
+    around,
+    as_each,
+    carried,
+    path_in,
+    read_behind,
+    segments,
+)
 from dlc.emit.uneven import LISTED, PUSH, SKIPS, Kept, Uneven, Unsaid, kept_by, read_elsewhere
 from dlc.emit.widths import Last, behind, left_behind, widened
 from dlc.ir.index import has_index, offset_of
@@ -529,7 +539,7 @@ def _choices(
             made[one, two] = Value(names.fresh(hint), types[one])
     types.update((each.name, each.type) for each in made.values())
     then, otherwise = (Region((), ops, tuple(pair[k] for pair in made)) for k, ops in enumerate((yes, no)))
-    condition = _each(chosen.condition)
+    condition = as_each(chosen.condition)
     op = Op("choice", (), tuple(made.values()), condition=condition, region=then, otherwise=otherwise)
     both = (made[one, two].name if one != two else one for one, two in zip(taken, other, strict=True))
     return (op,), tuple(both)
@@ -538,10 +548,7 @@ def _choices(
 def _answer(condition: Term, kind: Kind, variable: str, static: Mapping[str, Any]) -> bool | None:
     """Whether a condition holds in all turns of a kind, or in none; else None."""
     indices = [index for segment in kind[0] for index in segment.indices]
-    try:
-        answers = {bool(evaluate(condition, {**static, variable: index})) for index in indices}
-    except (ArithmeticError, KeyError, TypeError, ValueError):
-        return None
+    answers = {answer(condition, variable, index, static) for index in indices}
     return answers.pop() if len(answers) == 1 else None
 
 
@@ -613,16 +620,17 @@ def _labelled(turns: Sequence[Segment], by_turn: ByTurn) -> list[Segment] | None
 def _indexed(op: Op, segment: Segment) -> Op:
     assert segment.factor != 1 or not has_index(op.path) or offset_of(op.path) == 0
     inner = {each.variable: each.index for each in op.loops[1:]}  # (loops inside are taken apart)
-    given = tuple((name, _each(term, inner)) for name, term in op.given)
+    own = {each.variable for each in op.loops[:1]}  # (loops around it are written out)
+    given = tuple((name, _each(term, own, inner)) for name, term in op.given)
     return replace(op, path=path_in(op.path, segment), loops=(), given=given)
 
 
-def _each(told: Term, inner: Mapping[str, int] = NOTHING) -> Term:
-    """A term in which the loop's variable may be read: the loop goes over it as the spec's does. Variables of loops inside are what they
-    are in their turns."""
+def _each(told: Term, own: Container[str], inner: Mapping[str, int] = NOTHING) -> Term:
+    """A term in which the loop's `own` variable may be read: the loop goes over it as the spec's does. Variables of loops inside are
+    what they are in their turns, and those of loops around it are not known here."""
 
     def change(each: Term) -> Term:
-        if each.op != "turn":
+        if each.op != "turn" or not (each.args[0] in own or each.args[0] in inner):
             return each
         return Term("const", (inner[each.args[0]],)) if each.args[0] in inner else Term("each", each.args)
 

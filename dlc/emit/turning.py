@@ -22,7 +22,7 @@ from dlc.ir.needed import reads
 from dlc.ir.nodes import Function, Op, Value, walk
 from dlc.records import dataclass
 from dlc.types.dims import Dim
-from dlc.types.terms import term
+from dlc.types.terms import changed, evaluate, term
 from dlc.types.traced import Term, TracedFloat, TracedInt
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -224,6 +224,24 @@ def terms_of(op: Op) -> Iterator[Term]:
 def computed_by(op: Op) -> Iterator[Term]:
     """What an operation computes with."""
     yield from (term(each) for _, value in op.attrs for each in _leaves(value))
+
+
+def answer(condition: Term, variable: str, turn: int, static: Mapping[str, Any]) -> bool | None:
+    """Whether a condition on a loop's variable holds in a turn; None where static parameters do not tell. Variables of other loops are
+    none of them, whatever these are called."""
+    parts = (each for each in condition.parts() if isinstance(each, Term))
+    if any(each.op == "turn" and each.args[0] != variable for each in parts):
+        return None
+    try:
+        return bool(evaluate(condition, {**static, variable: turn}))
+    except (ArithmeticError, KeyError, LookupError, TypeError, ValueError):
+        return None
+
+
+def as_each(condition: Term) -> Term:
+    """A condition on a loop's variable as the loop says it, which goes over that as the spec's does."""
+    found: Term = changed(condition, lambda part: Term("each", part.args) if part.op == "turn" else part)
+    return found
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -21,7 +21,7 @@ from typing import Any
 
 from dlc.emit.by_turn import ByTurn, whole_number
 from dlc.emit.statements import HELD
-from dlc.emit.turning import Segment, path_in, segments
+from dlc.emit.turning import Segment, as_each, path_in, segments
 from dlc.emit.widths import Last, Sizes, alike, left_behind, left_by
 from dlc.ir.index import has_index
 from dlc.ir.loops import LOOP, Loop
@@ -431,14 +431,9 @@ class Uneven:
             mine = [(pair, value) for pair, (asked, value) in self.phis.items() if asked == condition]
             yes, no = (tuple(self._name(pair[k], *self.args) for pair, _ in mine) for k in (0, 1))
             regions = Region((), tuple(ops), yes), Region((), (), no)
-            asked = _as_each(condition)
+            asked = as_each(condition)
             outputs = tuple(value for _, value in mine)
             yield Op("choice", (), outputs, condition=asked, region=regions[0], otherwise=regions[1])
-
-
-def _as_each(told: Term) -> Term:
-    args = tuple(_as_each(each) if isinstance(each, Term) else each for each in told.args)
-    return Term("each" if told.op == "turn" else told.op, args)
 
 
 def _traced(value: int, size: Dim) -> int:

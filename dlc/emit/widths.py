@@ -17,7 +17,7 @@ from typing import Any
 from dlc.emit.alike import origin_key
 from dlc.emit.by_turn import ByTurn
 from dlc.emit.origins import OPEN, renumbered
-from dlc.emit.turning import Carried, Segment
+from dlc.emit.turning import Carried, Segment, answer, as_each
 from dlc.ir.nodes import Function, Op, walk
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Atom, Dim, sole_atom
@@ -407,15 +407,11 @@ class Sizes:
             if told is None:
                 return None
             sides.append(told)
-        asked = changed(condition, lambda part: Term("each", part.args) if part.op == "turn" else part)
-        return Dim.opaque(Term("if", (asked, *map(_alone, sides))))
+        return Dim.opaque(Term("if", (as_each(condition), *map(_alone, sides))))
 
     def holds(self, condition: Term, turn: int) -> bool | None:
         """Whether a condition holds in a turn; None where static parameters do not tell."""
-        try:
-            return bool(evaluate(condition, {**self.static, self.variable: turn}))
-        except (ArithmeticError, KeyError, LookupError, TypeError, ValueError):
-            return None
+        return answer(condition, self.variable, turn, self.static)
 
     def _ways(self, sizes: Sequence[Dim]) -> Iterator[tuple[int, bool]]:
         """How turns may go through lists: at which level of nested ones, and whether from the end."""

@@ -30,6 +30,10 @@ class Names:
     def of(function: Function) -> Names:
         return Names(defined_names(function))
 
+    def release(self, names: Iterable[str]) -> None:
+        """Names that nothing bears any more."""
+        self._taken.difference_update(names)
+
     def fresh(self, hint: str) -> str:
         if hint not in self._taken:
             self._taken.add(hint)

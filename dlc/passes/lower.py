@@ -331,7 +331,7 @@ def unroll_function(function: Function, wanted: Callable[[Op], bool] = always) -
     if not any(op.op == LOOP and _goes(op, wanted) for op in walk(function.body)):
         return function
     facts = Facts(function.facts)
-    unroller = _Unroller(wanted, facts, Names(_names_that_stay(function, wanted)), Draws.of(function))
+    unroller = _Unroller(wanted, facts, Names.of(function), Draws.of(function))
     body = tuple(unroller.body(function.body))
     rolled = {op.path for op in walk(body) if op.callee}
     children = ((child,) if child.path in rolled else child.each() for child in function.children)
@@ -345,18 +345,6 @@ def unroll_function(function: Function, wanted: Callable[[Op], bool] = always) -
 
 def _goes(op: Op, wanted: Callable[[Op], bool]) -> bool:
     return Loop.of(op).turns is not None and wanted(op)
-
-
-def _names_that_stay(function: Function, wanted: Callable[[Op], bool]) -> Iterator[str]:
-    """All names but those inside simple loops that go: their first turn may take those over, so that what is
-    emitted for a loop of one turn reads as if there were none."""
-    yield from (value.name for value in function.inputs)
-    for op in function.body:
-        simple = op.op == LOOP and op.region and not any(inner.region for inner in op.region.body)
-        goes = simple and _goes(op, wanted)
-        for each in (op,) if goes else walk((op,)):
-            yield from (value.name for value in each.outputs)
-            yield from (value.name for value in (each.region.args if each.region and not goes else ()))
 
 
 @dataclass
@@ -385,16 +373,22 @@ class _Unroller:
             region = Region(op.region.args, inner, tuple(map(self._now, op.region.results)))
             op = replace(op, region=region)
             if goes:
-                yield from self._turns(Loop.of(op))
+                yield from self._turns(op)
             else:
                 yield op
 
     def _now(self, name: str) -> str:
         return self.alias.get(name, name)
 
-    def _turns(self, loop: Loop) -> Iterator[Op]:
+    def _turns(self, op: Op) -> Iterator[Op]:
         """One copy of the body a turn, each reading what the one before gave, and what is stacked behind the last."""
+        loop = Loop.of(op)
         carried = [each.first for each in loop.carried]
+        # Its first turn takes over the names inside, so that what is emitted for a loop of one turn reads as if there were none. Up to
+        # here they are its own: the body may read what another loop made, which must not be called by one of them.
+        if op.region is not None and not any(each.region for each in loop.body):
+            self.names.release(value.name for each in loop.body for value in each.outputs)
+            self.names.release(value.name for value in op.region.args)
         # A turn's items by its position: that is their order, not the turns'.
         items: dict[int, list[str]] = {}
         for position in loop.positions:

@@ -123,6 +123,17 @@ model M(hidden: list[int] = [8, 6], activation: fn = relu)(x: [B, 4]) -> [B, 3] 
     return x |> linear(3) as "{2 * len(hidden)}"
 }
 """,
+    "a loop in each of several stages": """
+let REPEATS = [3, 2]
+module Unit(out: int)(x: [B, C]) -> [B, out] where C == out { return relu(x |> linear(out)) + x }
+model M(widths: list[int] = [4, 6], inputs: int = 3)(x: [B, inputs]) -> [B, 2] {
+    for s, (n, width) in enumerate(zip(REPEATS, widths)) {
+        x = x |> linear(width) as "stage{s}.0" |> relu
+        for i in range(1, n) as "stage{s}" { x = x |> Unit(width) }
+    }
+    return x |> linear(2) as head
+}
+""",
     "an element of its own": """
 model M(hidden: list[int] = [8, 6, 5])(x: [B, 4]) -> [B, 3] {
     for i, width in enumerate(hidden) { x = x |> linear(width) as "layers.{i}" |> relu }
@@ -157,10 +168,13 @@ LENGTHS: dict[str, list[dict[str, Any]]] = {
         {"stages": s} for s in ([[4, 5]], [[3, 4], [5, 6], [7, 8]], [], [[3], [4]], [[3, 4, 5]])
     ],
     "a chain of numbers": [{"hidden": h} for h in ([5], [3, 4, 5], [], [4, 4])],
+    "a loop in each of several stages": [{"widths": w} for w in ([5, 7], [6, 4], [3, 3], [3, 4, 5])],
     "an element of its own": [{"hidden": h} for h in ([1, 2, 3], [1, 2, 3, 4], [1, 2])],
 }
 # What a backend can't say for other lengths.
 EXACT = {
+    ("torch", "a loop in each of several stages"): 2,
+    ("jax", "a loop in each of several stages"): 2,
     ("torch", "an element of its own"): 3,
     ("jax", "an element of its own"): 3,
 }

@@ -154,3 +154,25 @@ def test_loops_of_a_number_of_turns_are_derived() -> None:
             for sign in (1, -1)
         )
         np.testing.assert_allclose(found[f"{key}.grad"].flat[1], (above - below) / 2e-6, rtol=1e-5)
+
+
+def test_what_a_loop_made_is_read_by_the_next() -> None:
+    """The second loop has names inside that the first one's turns would be given."""
+    text = """
+    entry Net
+    model Net(%x: [B], %z: [B]) -> (y: %y) {
+        %m: [B] = loop(%x) {count=2, start=0, step=1, shared=true} do (%e: [B]) {
+            %next: [B] = add(%e, %e)
+            yield %next
+        }
+        %y: [B] = loop(%z) {count=2, start=0, step=1, shared=true} do (%next_2: [B]) {
+            %next_3: [B] = tanh(%next_2)
+            %next_4: [B] = add(%m, %next_3)
+            yield %next_4
+        }
+    }
+    """
+    before = program(text)
+    after = verify(unroll(before))
+    assert not loops(after)
+    assert_same(before, after)

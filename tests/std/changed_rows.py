@@ -145,17 +145,19 @@ def cut_out(x: Array, draws: Draws, size: int, fill: float) -> Array:
 def masked(
     x: Array, draws: Draws, time: int, frequency: int, times: int, bands: int, p: float, fill: float
 ) -> Array:
-    steps, features = x.shape[1:]
+    rows, steps, features = x.shape
     result = x.copy()
-    spans = [(steps, min(time, int(steps * p)), 0)] * times + [
-        (features, min(frequency, features), 1)
-    ] * bands
-    for n, most, axis in spans:
-        lengths, starts = next(draws).ravel(), next(draws).ravel()
-        for row, u, v in zip(result, lengths, starts, strict=True):
-            length = int(u * np.float32(most + 1))
-            start = int(v * np.float32(n - length + 1))
-            np.moveaxis(row, axis, 0)[start : start + length] = fill
+    for turns, n, most, axis in [
+        (times, steps, min(time, int(steps * p)), 0),
+        (bands, features, min(frequency, features), 1),
+    ]:
+        # A loop's draws are one sequence: an entry a turn.
+        lengths, starts = (next(draws).reshape(turns, rows) if turns else () for _ in range(2))
+        for us, vs in zip(lengths, starts, strict=True):
+            for row, u, v in zip(result, us, vs, strict=True):
+                length = int(u * np.float32(most + 1))
+                start = int(v * np.float32(n - length + 1))
+                np.moveaxis(row, axis, 0)[start : start + length] = fill
     return result
 
 
