@@ -11,6 +11,7 @@ away. The manifest is the first file of a run, so that one that was killed befor
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -31,6 +32,7 @@ from dlc.writing import write
 
 Array = NDArray[Any]
 Tensors = Mapping[str, Array]
+DIGESTS = "sha256"  # in a checkpoint's manifest, of its other files: numbers that have changed since can still be read
 STATE = "optimizers.state.safetensors"  # with a dot, as no network's name has one
 
 
@@ -58,7 +60,8 @@ def save(out: Path, checkpoint: Checkpoint) -> None:
         for name, tensors in checkpoint.networks.items():
             write_file(staging / f"{name}.safetensors", tensors)
         write_file(staging / STATE, checkpoint.state)
-        write_manifest(staging, checkpoint.manifest)
+        digests = {each.name: _digest(each) for each in sorted(staging.iterdir())}
+        write_manifest(staging, {**checkpoint.manifest, DIGESTS: digests})
         shutil.rmtree(place, ignore_errors=True)
         os.chmod(staging, 0o755)
         os.replace(staging, place)
@@ -68,6 +71,11 @@ def save(out: Path, checkpoint: Checkpoint) -> None:
     for other in run_folder.checkpoints(out):
         if other != place:
             run_folder.drop(other)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def show(out: Path, place: Path, checkpoint: Checkpoint) -> None:
@@ -115,6 +123,9 @@ def load(out: Path) -> Checkpoint:
         counts = {key: manifest[key] for key in ("step", "seed") if isinstance(manifest.get(key), int)}
         if wrong := [key for key, count in counts.items() if count < 0]:
             raise ValueError(f"`{wrong[0]}` is negative")
+        for name, digest in manifest.get(DIGESTS, {}).items():
+            if _digest(place / name) != digest:
+                raise ValueError(f"{name} is not what was written")
         networks = {name: read_file(place / f"{name}.safetensors") for name in manifest["networks"]}
         return Checkpoint(manifest, networks, read_file(place / STATE))
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -109,8 +109,16 @@ def test_a_torn_checkpoint_is_refused(tmp_path: Path) -> None:
     dlc.train(loaded(text), backend="torch", out=tmp_path)
     (state,) = tmp_path.glob("checkpoints/*/optimizers.state.safetensors")
     manifest = state.with_name("manifest.json")
-    for file, said in ((state, "it is damaged (can't read weights"), (manifest, "its manifest is damaged")):
-        file.write_bytes(file.read_bytes()[:100])
+    flipped = bytearray(state.read_bytes())
+    flipped[-1] ^= 1  # of the last number, which can be read all the same
+    torn = state.read_bytes()[:100]
+    written = "it can't be read (optimizers.state.safetensors is not what was written)"
+    for file, now, said in (
+        (state, flipped, written),
+        (state, torn, written),
+        (manifest, manifest.read_bytes()[:100], "its manifest is damaged"),
+    ):
+        file.write_bytes(now)
         with pytest.raises(SpecError) as caught:
             dlc.train(loaded(text), backend="torch", out=tmp_path, resume=True)
         (found,) = caught.value.diagnostics
