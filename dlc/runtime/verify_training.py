@@ -36,6 +36,9 @@ squared gradients makes much of gradients that are nearly 0."""
 ROUNDING = 10.0
 """How often more than the interpreter itself, in the precision of the block, a backend may be off where it is past the tolerance. A
 parameter whose gradients are 0 but for rounding, as of a bias before a norm over the batch, goes a way of rounding alone."""
+LOST = 0.5
+"""The share of a parameter's way by which the interpreter itself, in the precision of the block, is off where that way is rounding's:
+how much further a backend goes on such a way says nothing."""
 LARGEST = 30.0
 """How much more than the tolerance a loss or a metric may be off, however much the interpreter rounds."""
 
@@ -259,8 +262,11 @@ class _Following:
         first = next((each for each in found if each[2] > allowed[each[1]]), None)
         own = narrow.offs[-1] if narrow else {}
         offs = self.offs[-1]
+        lost = {path for path in offs if own.get(path, 0.0) >= LOST}
         rounded = tuple(
-            path for path, off in offs.items() if limit * MOVED < off <= ROUNDING * own.get(path, 0.0)
+            path
+            for path, off in offs.items()
+            if off > limit * MOVED and (path in lost or off <= ROUNDING * own.get(path, 0.0))
         )
         weights, path = _worst({path: off for path, off in offs.items() if path not in rounded})
         parted = "" if first is None else self._parted(*first, reference)

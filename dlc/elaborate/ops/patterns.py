@@ -164,12 +164,17 @@ class Pattern:
     def _mismatch_help(self, equal: bool | None, group: Group, product: Dim, size: Dim) -> str:
         if re.search(rf"\b{re.escape(str(size))}\b", self.text) and str(product) in self.body.scope.dims:
             return f"`{product}` and `{size}` are sizes of this body: are they swapped?"
+        own = [name for name in group.names if name not in self.given]
+        told = [
+            f"`{name}` is a static parameter here, {product}"
+            for name in own
+            if name in self.body.scope.static
+        ]
+        told += [f"`{name}` is a size of this body" for name in own if name in self.body.scope.dims]
+        other = f"{told[0]}: an axis of the pattern's own needs another name" if told else ""
         if equal is None:
-            return f"state it: `where {product} == {size}`"
-        taken = [name for name in group.names if name in self.body.scope.static and name not in self.given]
-        if not taken:
-            return ""
-        return f"`{taken[0]}` is a static parameter here, {product}; an axis of the pattern's own needs another name"
+            return f"state it: `where {product} == {size}`" + (f". {other}" if told else "")
+        return other
 
     def order(self, groups: list[Group]) -> list[str]:
         return [name for group in groups for name in group.names]
