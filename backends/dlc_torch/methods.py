@@ -196,15 +196,14 @@ def power(d: TorchDrafter, op: Op) -> Expr:
 def clamp(d: TorchDrafter, op: Op) -> Expr | None:
     if len(op.inputs) != 1:
         return None
-    low, high = op.attr("min"), op.attr("max")
-    bounds = [
-        Keyword(key, d.attribute(op, key, value))
-        for key, value in (("min", low), ("max", high))
-        if value is not None
-    ]
+    x = d.tensor(op.inputs[0])
+    given = ((key, op.attr(key)) for key in ("min", "max"))
+    bounds = {key: d.attribute(op, key, value) for key, value in given if value is not None}
+    if op.out.type.is_float and any(map(shapes.overflows, bounds.values())):
+        bounds = {key: method(x, "new_tensor", value) for key, value in bounds.items()}
     if len(bounds) == 2:
-        return method(d.tensor(op.inputs[0]), "clamp", *(each.value for each in bounds))
-    return method(d.tensor(op.inputs[0]), "clamp", *bounds)
+        return method(x, "clamp", *bounds.values())
+    return method(x, "clamp", *(Keyword(key, value) for key, value in bounds.items()))
 
 
 # --- reductions ---------------------------------------------------------------------------------------------

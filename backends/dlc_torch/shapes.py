@@ -26,7 +26,7 @@ from dlc.emit.forms import (
     words,
 )
 from dlc.emit.origins import size
-from dlc.emit.tree import At, Binary, Call, Cut, Dot, Expr, Keyword, Num, Seq, Word
+from dlc.emit.tree import At, Binary, Call, Conditional, Cut, Dot, Expr, Keyword, Num, Seq, Word
 from dlc.ir.nodes import Op, Value
 from dlc.passes.f16_numbers import LARGEST
 from dlc.types.dims import Dim
@@ -140,7 +140,7 @@ def filled(d: TorchDrafter, op: Op, value: Expr) -> Expr:
     plain = {"0.0": "zeros", "1.0": "ones"}.get(str(float(value.value))) if isinstance(value, Num) else None
     if op.inputs:
         d.better[op.out.name] = op.out.name
-        if _overflows(value):  # `new_full` refuses such a number in f16, and in f32 it is none; a cast rounds
+        if overflows(value):  # `new_full` refuses such a number in f16, and in f32 it is none; a cast rounds
             made = Call(Word("torch.full"), (Seq(shape), value))
             return method(made, "to", d.tensor(op.inputs[0]))
         whole = (shape or (Seq(()),)) if plain else (Seq(shape), value)
@@ -151,8 +151,8 @@ def filled(d: TorchDrafter, op: Op, value: Expr) -> Expr:
     return d.create("torch.full", (Seq(shape), value), dtype, natural)
 
 
-def _overflows(value: Expr) -> bool:
-    """Whether a number is beyond those of f16."""
+def overflows(value: Expr) -> bool:
+    """Whether a number is beyond those of f16, which methods that take it as one refuse there."""
     number = value.value if isinstance(value, Num) else 0.0
     return isinstance(number, float) and LARGEST < abs(number) < float("inf")
 
@@ -192,7 +192,11 @@ def padded(x: Expr, pairs: Sequence[tuple[int | Dim, int | Dim]], value: float) 
         kept.pop(0)
     amounts = tuple(size(each, "padding") for pair in reversed(kept) for each in pair)
     args: list[Expr] = [x, Seq(amounts)]
-    if value or str(value) == "-0.0":
+    if overflows(Num(value)):
+        infinite = Word("torch.inf" if value > 0 else "-torch.inf")
+        is_half = Binary("==", Dot(x, "dtype"), Word("torch.float16"))
+        args.append(Keyword("value", Conditional(is_half, infinite, Num(value))))
+    elif value or str(value) == "-0.0":
         args.append(Keyword("value", Num(value)))
     return Call(Word("F.pad"), tuple(args))
 
