@@ -80,7 +80,8 @@ def run(
     arrays = _entry_inputs(main, inputs, precision)
     dims = bind_dims(main, arrays, inputs)
     _check_facts(main, dims)
-    return _named(main, machine.call(main, "", arrays, dims))
+    with np.errstate(all="ignore"):  # what is infinite or no number is a result like any other
+        return _named(main, machine.call(main, "", arrays, dims))
 
 
 def run_function(
@@ -95,7 +96,9 @@ def run_function(
     function = program.functions[name]
     machine = Machine(program, {}, rng or np.random.default_rng(0), precision, {})
     arrays = _entry_inputs(function, inputs or {}, precision)
-    return _named(function, machine.call(function, "", arrays, bind_dims(function, arrays)))
+    dims = bind_dims(function, arrays)
+    with np.errstate(all="ignore"):
+        return _named(function, machine.call(function, "", arrays, dims))
 
 
 def _named(function: Function, results: Sequence[Array]) -> dict[str, Array]:

@@ -90,6 +90,8 @@ class Report:
     failed: Mapping[str, SpecError] = field(default_factory=dict)
     constant: Mapping[str, float] = field(default_factory=dict)
     """Outputs of several numbers that are all one: to agree on such shows little."""
+    beyond: Mapping[str, int] = field(default_factory=dict)
+    """Outputs of which some elements, so many, are beyond the precision by the ops' meaning: backends agree on which."""
 
     def __repr__(self) -> str:
         backends = ", ".join(dict.fromkeys((*(each.backend for each in self.differences), *self.failed)))
@@ -134,6 +136,7 @@ class Report:
             "parted": dict(self.parted),
             **({"failed": self._failures()} if self.failed else {}),
             **({"constant": dict(self.constant)} if self.constant else {}),
+            **({"beyond": dict(self.beyond)} if self.beyond else {}),
         }
 
     def _failures(self) -> dict[str, Any]:
@@ -160,6 +163,9 @@ class Report:
         for name, value in self.constant.items():
             what = f"every element of `{name}` is {value:g} here, so that to agree on it shows little"
             lines.append(f"note {what}: other inputs or another --seed may show more")
+        for name, count in self.beyond.items():
+            places = f"{count} {'element' if count == 1 else 'elements'}"
+            lines.append(f"note {places} of `{name}` overflow in this precision, by the ops' meaning too")
         verdict = "all backends agree" if all(map(self._is_small, own)) else "the backends disagree"
         if self.failed:
             verdict = f"{', '.join(self.failed)} can't be compared, " + verdict.replace("all", "the other", 1)
@@ -256,7 +262,7 @@ def verify(
     most = TOLERANCES[precision] if tolerance is None else tolerance
     found = [_expected_difference(name, expected[name], array) for name, array in wanted.items()]
     parted: dict[str, str] = {}
-    rounding: dict[str, float] = {}
+    narrow: dict[str, Array] = {}
     failed: dict[str, SpecError] = {}
     for name in names:
         try:
@@ -267,9 +273,10 @@ def verify(
             continue
         rows = [Difference(name, key, "output", *difference(outputs[key], expected[key])) for key in expected]
         if any(not row.relative <= most for row in rows):
-            rounding = rounding or _rounding(program, values, given, expected, precision)
+            narrow = narrow or run(program, values, given, precision=precision)
             rows = [
-                row if row.relative <= most else replace(row, rounding=rounding[row.name]) for row in rows
+                row if row.relative <= most else _rounded_alike(row, outputs, expected, narrow)
+                for row in rows
             ]
         found += rows
         if any(not row.relative <= _allowed(row, most) for row in rows):
@@ -281,7 +288,8 @@ def verify(
     of_file = max((TOLERANCES[expectation.precision_of(each)] for each in wanted.values()), default=0.0)
     least = of_file if tolerance is None else tolerance
     constant = dict(_constant(expected))
-    return Report(model.name, most, tuple(found), parted, sizes, least, failed, constant)
+    beyond = {name: count for name, array in narrow.items() if (count := _beyond(array, expected[name]))}
+    return Report(model.name, most, tuple(found), parted, sizes, least, failed, constant, beyond)
 
 
 def _constant(outputs: Mapping[str, Array]) -> Iterator[tuple[str, float]]:
@@ -327,17 +335,24 @@ def _meaning(program: Program, values: Mapping[str, Array], given: Mapping[str, 
         raise SpecError([problems.REQUIRE_FAILED.at(NO_SPAN, message=str(error), help=help)]) from None
 
 
-def _rounding(
-    program: Program,
-    values: Mapping[str, Array],
-    given: Mapping[str, Array],
-    expected: Mapping[str, Array],
-    precision: str,
-) -> dict[str, float]:
-    """How far off each output is, relative, when the ops are computed in a precision as they are said."""
-    found = run(program, values, given, precision=precision)
-    gaps = {name: difference(array, expected[name])[1] for name, array in found.items()}
-    return {name: gap if np.isfinite(gap) else 0.0 for name, gap in gaps.items()}
+def _rounded_alike(
+    row: Difference, outputs: Mapping[str, Array], expected: Mapping[str, Array], narrow: Mapping[str, Array]
+) -> Difference:
+    """An output beside what the ops give when they are computed in the backend's precision as they are said (`narrow`): where that is
+    beyond the precision the backend has to be, too, and elsewhere it tells how much is rounding."""
+    mine, meant = narrow[row.name], expected[row.name]
+    if mine.shape == meant.shape:
+        meant = np.where(np.isfinite(mine), meant, mine)
+    absolute, relative = difference(outputs[row.name], meant)
+    rounding = difference(mine, meant)[1]
+    return replace(
+        row, absolute=absolute, relative=relative, rounding=rounding if np.isfinite(rounding) else 0.0
+    )
+
+
+def _beyond(narrow: Array, expected: Array) -> int:
+    """How many elements a precision has no number for."""
+    return int(np.sum(np.isfinite(expected) & ~np.isfinite(narrow)))
 
 
 def _allowed(each: Difference, tolerance: float) -> float:

@@ -269,6 +269,21 @@ model M(d: int = 3)(x: [B, d]) -> [B, d] {{
     assert set(report.sizes) == {"x"}
 
 
+def test_what_a_precision_does_not_hold_is_infinite_everywhere() -> None:
+    """An output that overflows in f16, in the reference as in the backend, is no difference; one in the backend alone is."""
+    model = dlc.loads("model M()(x: [B, 4]) -> (y: [B, 4], z: [B, 4]) { return exp(10.0 * x), x * 2.0 }")["M"]
+    x = np.array([[-1.0, 0.5, 2.0, 3.0]], np.float32)
+    report = module.verify(model, backends=("torch",), inputs={"x": x}, precision="f16")
+    assert report.agree, str(report)
+    assert report.beyond == {"y": 2}
+    assert "2 elements of `y` overflow in this precision" in str(report)
+    assert not module.verify(model, backends=("torch",), inputs={"x": x}).beyond
+    row = module.Difference("torch", "y", "output", np.inf, np.inf)
+    wide, narrow = {"y": np.array([1e5, 1.0])}, {"y": np.array([6e4, 1.0])}
+    own = module._rounded_alike(row, {"y": np.array([np.inf, 1.0])}, wide, narrow)
+    assert own.relative == np.inf
+
+
 def test_agreement_on_nothing_is_told() -> None:
     """Outputs that are one number all over say little of what made them."""
     model = dlc.loads(
