@@ -16,7 +16,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _KNOWN: ContextVar[dict[Hashable, tuple[Any, Any]] | None] = ContextVar("known", default=None)
-_BY_VALUE = frozenset((str, int, bool, frozenset, MethodType, type(None)))
+_BY_VALUE = frozenset((str, int, frozenset, MethodType, type(None)))
 
 
 @contextmanager
@@ -75,4 +75,6 @@ class Form:
 
 
 def _key(value: Any) -> Hashable:
+    if type(value) is bool:  # True equals 1
+        return bool, value
     return value if type(value) in _BY_VALUE else id(value)
