@@ -27,8 +27,9 @@ def reach(root: Node, path: str, roots: Roots) -> Expr:
 
 
 def follow(base: Expr, node: Node, labels: Sequence[str], roots: Roots, *, own: bool = False) -> Expr:
-    """What lies at `labels` below `base`, which is the part `node`; with `own` a class or container in whose terms the expression is
-    read: what static parameters are in an instance of another class is not known outside of it."""
+    """What lies at `labels` below `base`, which is the part `node`, with `own` the class itself whose method it is: what static
+    parameters are in an instance of another class is not known outside of it."""
+    own = own or not node.function
     for label in labels:
         inside = entered(node, roots)
         base, node = _step(base, inside, label, own=own), part(inside, label) or Node(label)
