@@ -46,7 +46,7 @@ class Body:
         self.body: Sequence[Stmt] = body
         self.variables = Variables(last_reads(body, self.results), _hints(draft), dialect.reserved)
         self.variables.taken |= {*taken, *_loop_variables(body), *draft.needs, *_called(draft)}
-        self.sizes = self._size_names(needed_sizes(draft.expressions()))
+        self.sizes = self._size_names(needed_sizes(draft.expressions()), taken)
         self.inputs = [
             self.variables.give(target.name, (base(target.name, ()),), 0) for target in draft.inputs
         ]
@@ -56,8 +56,8 @@ class Body:
             self.writer.shapes[name] = shape_text(target)
             self.writer.dtypes[target.name] = target.dtype
 
-    def _size_names(self, symbols: Iterable[str]) -> dict[str, str]:
-        inputs = {target.name for target in self.draft.inputs}
+    def _size_names(self, symbols: Iterable[str], taken: Iterable[str]) -> dict[str, str]:
+        inputs = {*taken, *(target.name for target in self.draft.inputs)}
         names: dict[str, str] = {}
         for symbol in symbols:
             own = identifier(symbol, "n")

@@ -86,13 +86,35 @@ def _sizes(names: list[str]) -> str:
     return f"model Net()({inputs}) -> _ {{\n    return concat([{joined}], axis=0)\n}}\n"
 
 
+def _held_sizes(names: list[str]) -> str:
+    """Sizes beside parameters, buffers, static parameters and entries, in which `self` is the model."""
+    names = [name for name in names if name != "self"]
+    inputs = ", ".join(f"in{k}: [{name}]" for k, name in enumerate(names))
+    joined = ", ".join(f"in{k}, zeros([2 * {name} - {name}])" for k, name in enumerate(names))
+    return f"""
+model Net(d0: int = 2, p0: float = 0.5)(x0: [B0, d0], {inputs}) -> _ {{
+    fc = linear(d0)
+    bn = batch_norm()
+    entry run(x0: [B0, d0], {inputs}) -> _ {{ return bn(fc(x0)), concat([{joined}], axis=0) }}
+    return bn(dropout(fc(x0), p0)), concat([{joined}], axis=0)
+}}
+"""
+
+
 def _functions(names: list[str]) -> str:
     made = [f"fn {each}(x0: [B0, 2]) -> [B0, 2] {{ return x0 + {k}.0 }}" for k, each in enumerate(names)]
     body = "\n    ".join(f"x0 = {each}(x0) * 0.9" for each in names)
     return "\n".join([*made, f"model Net()(x0: [B0, 2]) -> [B0, 2] {{\n    {body}\n    return x0\n}}", ""])
 
 
-SPECS = {"inputs": _inputs, "parts": _parts, "values": _values, "sizes": _sizes, "functions": _functions}
+SPECS = {
+    "inputs": _inputs,
+    "parts": _parts,
+    "values": _values,
+    "sizes": _sizes,
+    "held_sizes": _held_sizes,
+    "functions": _functions,
+}
 
 
 @cache
