@@ -10,7 +10,7 @@ from dlc.emit.forms import alias, call, words
 from dlc.emit.names import identifier
 from dlc.emit.origins import size
 from dlc.emit.statements import Assign, Target
-from dlc.emit.tree import Expr, Keyword, Leaf, Make, Seq, Word
+from dlc.emit.tree import Expr, Keyword, Leaf, Make, Seq, Word, need_name, the
 from dlc.ir.loops import LOOP
 from dlc.ir.loops import Loop as Steps
 from dlc.ir.nodes import Attr, Function, Op, walk
@@ -45,7 +45,7 @@ class Working(Leaf):
     plain: ClassVar[str] = "x.dtype"
 
     def need(self, function: Function) -> str:
-        return "" if working_input(function) or function.params or function.children else "dtype"
+        return "" if working_input(function) or function.params or function.children else the("dtype")
 
 
 def working_input(function: Function) -> str:
@@ -155,8 +155,8 @@ class JaxDrafter(Drafter):
     def _passed(self, op: Op) -> Iterator[Expr]:
         dims = dict(op.dims)
         for name in sorted(self.needs(op.callee)):
-            value = Working() if name == "dtype" else size(dims.get(name, Dim.symbol(name)))
-            yield Keyword(identifier(name), value)
+            value = Working() if name == the("dtype") else size(dims.get(name, Dim.symbol(name)))
+            yield Keyword(identifier(need_name(name)), value)
 
     # --- loops
 

@@ -12,7 +12,7 @@ from dlc.emit.names import camel, field_names, identifier
 from dlc.emit.own import Own
 from dlc.emit.python import docstring, filled, wrapped
 from dlc.emit.statements import Assign, Draft, If, Loop, Stmt, Store, absent
-from dlc.emit.tree import At, Expr, Ref, Seq, walk
+from dlc.emit.tree import At, Expr, Ref, Seq, need_name, the, walk
 from dlc.ir.nodes import Function
 from dlc.records import dataclass, field
 from dlc_jax.drafter import STATE
@@ -96,7 +96,7 @@ class Written:
         traits = self.unit.traits
         trees = ["params: Params"] if traits.params or self.entry else []
         trees += ["state: State"] if traits.state else []
-        keywords = list(map(self._needed, sorted(self.unit.draft.needs)))
+        keywords = list(map(self._needed, sorted(self.unit.draft.needs, key=need_name)))
         if not self.entry:
             keywords += [each.signature() for each in self.unit.arguments]
             keywords.sort(key=lambda each: " = " in each)
@@ -111,8 +111,8 @@ class Written:
 
     def _needed(self, name: str) -> str:
         """What no input tells. The dtype of an entry's without floats is that of its precision."""
-        default = f" = {DTYPES[self.precision]}" if self.entry and name == "dtype" else ""
-        return f"{identifier(name)}: {_NEEDS.get(name, 'int')}{default}"
+        default = f" = {DTYPES[self.precision]}" if self.entry and name == the("dtype") else ""
+        return f"{identifier(need_name(name))}: {_NEEDS.get(name, 'int')}{default}"
 
     def _result(self) -> str:
         names = fields(self.function)
@@ -139,7 +139,7 @@ class Written:
         return docstring("\n".join((*wrapped(doc, WIDTH - 8), "", _broken(shapes, WIDTH - 4))), 4)
 
 
-_NEEDS = {"dtype": "DTypeLike"}
+_NEEDS = {the("dtype"): "DTypeLike"}
 _KEYS = {"always": "key: Array", "maybe": "key: Array | None = None"}
 
 

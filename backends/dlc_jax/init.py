@@ -33,6 +33,7 @@ from dlc.emit.tree import (
     Seq,
     Word,
     text,
+    the,
     transform,
     walk,
 )
@@ -410,7 +411,7 @@ class _Body:
             )
             for each in unit.arguments
         ]
-        if "dtype" in unit.draft.needs:
+        if the("dtype") in unit.draft.needs:
             args.append(Keyword("dtype", DTYPE))
         key = [Keyword("key", Word("KEY"))] if unit.traits.key else []
         sources = map(self._source, self._sources(param))

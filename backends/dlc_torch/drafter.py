@@ -12,7 +12,22 @@ from dlc.emit.origins import size
 from dlc.emit.own import Own
 from dlc.emit.sizes import readable
 from dlc.emit.statements import Draft, If, Stmt
-from dlc.emit.tree import Arg, Call, Dot, Expr, Flag, Keyword, Leaf, Make, Path, Ref, Word, transform
+from dlc.emit.tree import (
+    Arg,
+    Call,
+    Dot,
+    Expr,
+    Flag,
+    Keyword,
+    Leaf,
+    Make,
+    Path,
+    Ref,
+    Word,
+    need_name,
+    the,
+    transform,
+)
 from dlc.ir.nodes import Attr, Function, Op
 from dlc.ir.splice import prefixed
 from dlc.records import dataclass, replace
@@ -28,7 +43,7 @@ class Device(Leaf):
     plain: ClassVar[str] = "x.device"
 
     def need(self, function: Function) -> str:
-        return "" if function.inputs else "device"
+        return "" if function.inputs else the("device")
 
 
 class Training(Leaf):
@@ -37,7 +52,7 @@ class Training(Leaf):
     plain: ClassVar[str] = "self.training"
 
     def need(self, function: Function) -> str:
-        return "training"
+        return the("training")
 
 
 # The static arguments that PyTorch's functions can say, where they can't say all; what is missing counts as
@@ -137,16 +152,16 @@ class TorchDrafter(Drafter):
                 yield Keyword(argument.name, value, argument.default)
 
     def _passed(self, op: Op) -> Iterable[Expr]:
-        special: Mapping[str, Expr] = {"device": Device(), "training": Training()}
+        special: Mapping[str, Expr] = {the("device"): Device(), the("training"): Training()}
         dims = dict(op.dims)
         for name in sorted(self.needs(op.callee)):
             if part := part_of(name):
                 yield Keyword(identifier(part), Path(prefixed(op.path, part)))
                 continue
-            if name == "device" and self.function.kind == "init":
+            if name == the("device") and self.function.kind == "init":
                 continue
             value = special[name] if name in special else size(dims.get(name, Dim.symbol(name)))
-            yield Keyword(identifier(name), value)
+            yield Keyword(identifier(need_name(name)), value)
 
     def _needs(self, body: Iterable[Stmt], results: tuple[Expr, ...]) -> frozenset[str]:
         needs = super()._needs(body, results)

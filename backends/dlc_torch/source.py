@@ -29,7 +29,9 @@ from dlc.emit.tree import (
     Num,
     Path,
     Word,
+    need_name,
     text,
+    the,
     transform,
     walk,
 )
@@ -327,8 +329,8 @@ class Source:
         taken = self._names() | {each.name for each in made.arguments}
         told = {each.spec for each in made.arguments}
         body = Body(draft, DIALECT, 1, taken, writer=Statements, told=told)
-        needs = sorted(draft.needs, key=lambda need: (need == "device", need))
-        more = [f"{identifier(part_of(need) or need)}: {self._need(need, made)}" for need in needs]
+        needs = sorted(draft.needs, key=lambda need: (need == the("device"), need_name(need)))
+        more = [f"{identifier(part_of(need) or need_name(need))}: {self._need(need, made)}" for need in needs]
         if draft.function.name == self.entry:  # nothing else calls it
             more = [f"{each} = False" if each == "training: bool" else each for each in more]
         doc = _doc(draft.function, 1)
@@ -420,7 +422,7 @@ class Source:
         return Looping(stmt, root, self.roots, self.classes).run()
 
 
-_NEEDS = {"device": "torch.device | None = None", "training": "bool"}
+_NEEDS = {the("device"): "torch.device | None = None", the("training"): "bool"}
 
 
 def _doc(function: Function, indent: int) -> Lines:

@@ -12,7 +12,7 @@ from dlc.emit.names import Variables, base, identifier, plain, unique
 from dlc.emit.nesting import END, Nesting, last_reads
 from dlc.emit.sizes import readable, shape_of, solved
 from dlc.emit.statements import HELD, Draft, If, Loop, Stmt
-from dlc.emit.tree import Arg, Call, Expr, Ref, Size, Word, refs, text, transform, walk
+from dlc.emit.tree import Arg, Call, Expr, Ref, Size, Word, need_name, refs, text, transform, walk
 from dlc.emit.write import Writer, shape_text
 from dlc.types.dims import Dim
 
@@ -45,7 +45,12 @@ class Body:
         """What the spec says of what is returned."""
         self.body: Sequence[Stmt] = body
         self.variables = Variables(last_reads(body, self.results), _hints(draft), dialect.reserved)
-        self.variables.taken |= {*taken, *_loop_variables(body), *draft.needs, *_called(draft)}
+        self.variables.taken |= {
+            *taken,
+            *_loop_variables(body),
+            *map(need_name, draft.needs),
+            *_called(draft),
+        }
         self.sizes = self._size_names(needed_sizes(draft.expressions()), taken)
         self.inputs = [
             self.variables.give(target.name, (base(target.name, ()),), 0) for target in draft.inputs
@@ -56,8 +61,9 @@ class Body:
             self.writer.shapes[name] = shape_text(target)
             self.writer.dtypes[target.name] = target.dtype
 
-    def _size_names(self, symbols: Iterable[str], taken: Iterable[str]) -> dict[str, str]:
-        inputs = {*taken, *(target.name for target in self.draft.inputs)}
+    def _size_names(self, symbols: Sequence[str], taken: Iterable[str]) -> dict[str, str]:
+        needs = (need_name(each) for each in self.draft.needs if each not in symbols)
+        inputs = {*taken, *needs, *(target.name for target in self.draft.inputs)}
         names: dict[str, str] = {}
         for symbol in symbols:
             own = identifier(symbol, "n")

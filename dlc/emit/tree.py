@@ -143,8 +143,21 @@ class Leaf(Expr):
     plain: ClassVar[str] = ""
 
     def need(self, function: Function) -> str:
-        """What a plain function has to be passed for it; "" for nothing."""
+        """What a plain function has to be passed for it, as `the` names it; "" for nothing."""
         return ""
+
+
+_THE = "the "
+
+
+def the(name: str) -> str:
+    """What a function is passed besides operands and sizes, as the name of a need: a size may be called `training`, too."""
+    return f"{_THE}{name}"
+
+
+def need_name(need: str) -> str:
+    """What an argument for a need is called."""
+    return need.removeprefix(_THE)
 
 
 @dataclass(frozen=True, slots=True)

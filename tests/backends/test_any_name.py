@@ -96,7 +96,7 @@ model Net(d0: int = 2, p0: float = 0.5)(x0: [B0, d0], {inputs}) -> _ {{
     fc = linear(d0)
     bn = batch_norm()
     entry run(x0: [B0, d0], {inputs}) -> _ {{ return bn(fc(x0)), concat([{joined}], axis=0) }}
-    return bn(dropout(fc(x0), p0)), concat([{joined}], axis=0)
+    return bn(dropout(p0)(fc(x0))), concat([{joined}], axis=0)
 }}
 """
 
