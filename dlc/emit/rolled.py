@@ -39,7 +39,7 @@ from dlc.emit.widths import Last, behind, left_behind, widened
 from dlc.ir.index import has_index, offset_of
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Child, Function, Fused, Op, Parameter, Program, Region, Turn, Value, walk
-from dlc.ir.splice import Names, path_of, reached
+from dlc.ir.splice import Names, path_of, reached, stems
 from dlc.once import once
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Atom, Dim
@@ -355,8 +355,9 @@ def _told_by_turn(segment: Segment) -> bool:
 
 
 def _covers(function: Function, gone: set[str]) -> bool:
-    """Whether all instances that the turns apply are made for them alone."""
-    return gone <= {child.path for child in function.children}
+    """Whether all instances that the turns apply are made for them alone, none inside of another part."""
+    parts = {child.path for child in function.children}
+    return gone <= parts and not any(stem in parts for path in gone for stem in stems(path))
 
 
 def goes_over_a_list(over: Term) -> bool:

@@ -171,6 +171,11 @@ def path_of(op: Op) -> str:
     return op.text("path") if op.op in PATH_OPS else op.path
 
 
+def stems(path: str) -> Iterable[str]:
+    """The paths that a path lies below: of `block.0.up` these are `block` and `block.0`."""
+    return (path[: found.start()] for found in re.finditer(r"\.", path))
+
+
 def has_paths(body: Iterable[Op]) -> bool:
     return any(path_of(op) for op in walk(body))
 

@@ -27,7 +27,7 @@ After:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 
 from dlc.ir.builder import Builder
@@ -35,7 +35,19 @@ from dlc.ir.index import at_turn
 from dlc.ir.loops import INDEX_TYPE, LOOP, Loop, Stacked, turning, with_axis, without_axis
 from dlc.ir.nodes import Attr, Child, Function, Op, Param, Program, Region, Value, walk
 from dlc.ir.paths import turn_paths
-from dlc.ir.splice import Draws, Names, Splice, dims_of, has_paths, prefixed, reached, references, statics_of
+from dlc.ir.splice import (
+    Draws,
+    Names,
+    Splice,
+    dims_of,
+    has_paths,
+    path_of,
+    prefixed,
+    reached,
+    references,
+    statics_of,
+    stems,
+)
 from dlc.once import once
 from dlc.ops.shape import part
 from dlc.passes.randomness import Draw, hoist_randomness
@@ -126,7 +138,14 @@ def decompose(program: Program, is_native: Keep, filled: frozenset[str] = frozen
 
 @once
 def _unrolled(function: Function, is_native: Keep) -> Function:
-    return unroll_function(function, lambda loop: not is_native(loop))
+    parts = {child.path for child in function.children}
+    return unroll_function(function, lambda loop: not is_native(loop) or _is_in_a_part(loop, parts))
+
+
+def _is_in_a_part(loop: Op, parts: Container[str]) -> bool:
+    """Whether a loop's parts lie below another part's label: `linear(4) as block` and `for i in range(3) as block`. What holds the
+    turns' parts would take its place."""
+    return any(stem in parts for op in walk((loop,)) for stem in stems(path_of(op)))
 
 
 def _has_elements(function: Function) -> bool:

@@ -172,3 +172,22 @@ def test_results_of_names_that_differ_in_case_alone() -> None:
     """
     report = dlc.verify(dlc.loads(text)["vae"], backends=["torch"])
     assert report.agree, str(report)
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax", "onnx"])
+@pytest.mark.parametrize("condition", ["", "if i % 2 == 0 { y0 = relu(y0) }"])
+def test_a_part_and_a_loop_of_one_label(backend: str, condition: str) -> None:
+    """The loop's parts lie below the part, as numbers beside its parameters."""
+    text = f"""
+    model Net(n: int = 3)(x0: [B, 4]) -> [B, 4] {{
+        y0 = x0 |> linear(4) as block
+        for i in range(n) as block {{
+            y0 = y0 |> linear(4) as up
+            {condition}
+        }}
+        return y0
+    }}
+    """
+    model = dlc.loads(text)["Net"]
+    assert {"block.weight", "block.2.up.bias"} <= {each.path for each in model.parameters}
+    assert dlc.verify(model, backends=(backend,)).agree
