@@ -184,16 +184,40 @@ def _join(rule: Rule, tensors: Tensors, parts: tuple[str, ...], whole: str) -> T
         missing = [name for name in names if name not in result]
         if missing:
             _fail(rule, f"`{missing[0]}` is not there to be joined", did_you_mean(missing[0], result))
-        joined = np.concatenate([result.pop(name) for name in names], axis=rule.option("axis", 0))
+        if len({*names}) < len(names):
+            _fail(rule, "a part is named twice: it can be in the whole only once")
+        axis = rule.option("axis", 0)
+        for name in names:
+            _check_axis(rule, name, tensors[name], axis)
+            if _without(tensors[name], axis) != _without(tensors[names[0]], axis):
+                pair = f"`{names[0]}` is {[*tensors[names[0]].shape]} and `{name}` {[*tensors[name].shape]}"
+                _fail(rule, f"{pair}: they have to agree but for axis {axis}")
+        joined = np.concatenate([result.pop(name) for name in names], axis=axis)
         result[_fill(rule, whole, captured)] = joined
     return result
+
+
+def _check_axis(rule: Rule, name: str, array: Array, axis: int) -> None:
+    if not -array.ndim <= axis < array.ndim:
+        _fail(rule, f"`{name}` is {[*array.shape]}: it has no axis {axis}")
+
+
+def _without(array: Array, axis: int) -> tuple[int, ...]:
+    axis %= array.ndim
+    return (array.ndim, *array.shape[:axis], *array.shape[axis + 1 :])
 
 
 def _cut(rule: Rule, tensors: Tensors, whole: str, parts: tuple[str, ...]) -> Tensors:
     result = dict(tensors)
     axis, sizes = rule.option("axis", 0), rule.option("sizes")
+    if len({*parts}) < len(parts):
+        _fail(rule, "a part is named twice: one of both would be lost")
     for name, captured in _some(rule, whole, tensors):
         array = result.pop(name)
+        _check_axis(rule, name, array, axis)
+        if sizes is not None and sum(sizes) != array.shape[axis]:
+            told = f"`{name}` has {array.shape[axis]} along axis {axis}, and `sizes` are {sum(sizes)} in sum"
+            _fail(rule, told)
         if sizes is None and array.shape[axis] % len(parts):
             _fail(
                 rule,

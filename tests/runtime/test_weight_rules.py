@@ -159,6 +159,13 @@ WRONG = [
     ('strip "m."', tensors(m__a=(1,), a=(1,)), "two tensors"),
     ('rearrange "a" "(h e) -> h e" h=2', tensors(a=(3,)), "do not fit"),
     ('rearrange "a" "x y -> y x"', tensors(a=(3,)), "axes"),
+    ('concat "a", "b" -> "ab"', tensors(a=(3, 4), b=(3,)), "agree but for axis 0"),
+    ('concat "a", "b" -> "ab"', tensors(a=(3, 4), b=(3, 5)), "agree but for axis 0"),
+    ('concat "a", "b" -> "ab" axis=2', tensors(a=(3, 4), b=(3, 5)), "no axis 2"),
+    ('concat "a", "a" -> "ab"', tensors(a=(3, 4)), "named twice"),
+    ('split "a" -> "b", "c" axis=1', tensors(a=(3,)), "no axis 1"),
+    ('split "a" -> "b", "c" sizes=[1, 1]', tensors(a=(3,)), "2 in sum"),
+    ('split "a" -> "b", "b"', tensors(a=(4,)), "named twice"),
 ]
 
 

@@ -148,6 +148,10 @@ def _joined(
     if len(known) < len(parts):
         return None
     axis = _axis(rule, given, names[0], known[0])
+    for name, shape in zip(names, known, strict=True):
+        if _without(shape, axis) != _without(known[0], axis):
+            pair = f"`{names[0]}` is {list(known[0])} and `{name}` {list(shape)}"
+            raise _Misfit(rule.span, f"{pair}: parts of one tensor agree but for axis {axis}")
     sizes = [each[axis] for each in known]
     wanted = given.get("sizes")
     if wanted is None and len(set(sizes)) > 1:
@@ -159,6 +163,10 @@ def _joined(
             message = f"`{name}` has {size} along axis {axis}, and `sizes` says {own}"
             raise _Misfit(_place(rule, "sizes"), message)
     return (*known[0][:axis], sum(sizes), *known[0][axis + 1 :])
+
+
+def _without(shape: Shape, axis: int) -> tuple[int, ...]:
+    return (len(shape), *shape[:axis], *shape[axis + 1 :])
 
 
 def _concat(rule: ast.WeightRule, given: Options, shapes: Shapes) -> Shapes:

@@ -110,6 +110,12 @@ def _rule_problems(rule: ast.WeightRule) -> Iterator[Diagnostic]:
         message = "`stack` counts along one named piece that its right side does not have, such as {e}"
         yield weights_problems.WEIGHTS_RULE.at(rule.sources[0].span, message=message)
         return
+    for side in (rule.sources, rule.targets):
+        names = [each.value for each in side]
+        for place, name in enumerate(names):
+            if name in names[:place]:
+                message = f'"{name}" stands twice: a tensor can be one part of another only'
+                yield weights_problems.WEIGHTS_RULE.at(side[place].span, message=message)
     first = set(pieces(rule.sources[0].value)) - counted
     for other in (*rule.sources[1:], *rule.targets):
         if set(pieces(other.value)) != first:
