@@ -26,7 +26,8 @@ from dlc.elaborate.programs.build import EntryPoint, build, entered, point_of, t
 from dlc.elaborate.programs.elaborator import Elaborator
 from dlc.elaborate.reports.report import ElabError, Silent
 from dlc.elaborate.state.body import static_body
-from dlc.ir.nodes import Parameter, Program, Value
+from dlc.ir.nodes import Op, Parameter, Program, Value
+from dlc.ir.splice import within
 from dlc.records import dataclass, field, replace
 from dlc.syntax import ast
 
@@ -223,7 +224,28 @@ class Model:
         wrong = wrong if main.kind == "model" else f"it is of the kind {main.kind}, and no model"
         if wrong:
             raise IRError([IRProblem(program.entry, wrong, main.span)])
-        return replace(self, changed=changed)
+        return replace(self, changed=self._known_library(changed))
+
+    def _known_library(self, program: Program) -> Program:
+        """The program in which only those functions are the library's that are so in the model's own: what backends say for a function
+        of the library they say by its name, whatever a tool has made of its body."""
+        own = [self._build(mode) for mode in (False, True)]
+        other = {
+            name
+            for name, each in program.functions.items()
+            if each.library and all(known.functions.get(name) != each for known in own)
+        }
+
+        def called(op: Op) -> Op:
+            return within(replace(op, op="call") if op.callee in other else op, called)
+
+        functions = {
+            name: replace(
+                each, body=tuple(map(called, each.body)), library=each.library and name not in other
+            )
+            for name, each in program.functions.items()
+        }
+        return program.with_functions(functions) if other else program
 
     def _unchanged(self, so: str) -> None:
         """Raises SpecError where the program is not that of the spec."""

@@ -82,18 +82,32 @@ def compared(found: Array, expected: Array) -> tuple[float, float, str]:
         return float("inf"), float("inf"), shapes
     if not expected.size:
         return 0.0, 0.0, "no elements"
-    a, b = found.astype(np.float64), expected.astype(np.float64)
-    gap = gaps(a, b)
-    relative = gap / _scale(b)
+    gap = gaps(found, expected)
+    relative = gap / _scale(expected.astype(np.float64))
+    if are_whole(found, expected):
+        relative = np.where(gap, np.maximum(relative, 1.0), 0.0)
     at = np.unravel_index(int(np.argmax(relative)), expected.shape)
     place = "[" + ", ".join(str(int(i)) for i in at) + "]" if at else "the value"
     mean = float(np.sqrt(np.mean(np.square(gap))))
-    where = f"at {place} it is {a[at]:.9g}, expected is {b[at]:.9g}; root mean square of all differences {mean:.2e}"
+    where = f"at {place} it is {_told(found[at])}, expected is {_told(expected[at])}; root mean square of all differences {mean:.2e}"
     return float(gap.max()), float(relative[at]), where
 
 
-def gaps(a: Array, b: Array) -> Array:
+def _told(value: Any) -> str:
+    return str(int(value)) if are_whole(np.asarray(value)) else f"{float(value):.9g}"
+
+
+def are_whole(*arrays: Array) -> bool:
+    """Whether one of several is of integers or truth values, which are right or wrong, and not about right: a difference counts as all of
+    it, however large the numbers are."""
+    return any(each.dtype.kind in "iub" for each in arrays)
+
+
+def gaps(found: Array, expected: Array) -> Array:
     """How far each element is from the other one: 0 where both are the same, nan included, and infinite where only one is nan."""
+    a, b = found.astype(np.float64), expected.astype(np.float64)
+    if are_whole(found, expected):  # f64 has not all of i64
+        return np.where(found == expected, 0.0, np.maximum(np.abs(a - b), 1.0))
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     with np.errstate(invalid="ignore"):  # inf - inf, where both are the same
         found = np.where(same, 0.0, np.abs(a - b))

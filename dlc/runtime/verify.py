@@ -184,15 +184,16 @@ class Report:
 
 
 def difference(found: Array, expected: Array) -> tuple[float, float]:
-    """Largest absolute difference, and that over the largest element of `expected`."""
+    """Largest absolute difference, and that over the largest element of `expected`; of integers 1 at least, as `are_whole` says."""
     if found.shape != expected.shape:
         return float("inf"), float("inf")
     if not expected.size:
         return 0.0, 0.0
-    a, b = np.asarray(found, dtype=np.float64), np.asarray(expected, dtype=np.float64)
-    absolute = float(np.max(expectation.gaps(a, b)))
-    scale = largest(b)
-    return absolute, absolute / scale if scale else absolute
+    found, expected = np.asarray(found), np.asarray(expected)
+    absolute = float(np.max(expectation.gaps(found, expected)))
+    scale = largest(expected.astype(np.float64))
+    relative = absolute / scale if scale else absolute
+    return absolute, max(relative, 1.0) if absolute and expectation.are_whole(found, expected) else relative
 
 
 def largest(array: Array) -> float:

@@ -10,7 +10,9 @@ import pytest
 import dlc
 from dlc.diagnostics import SpecError
 from dlc.ir.nodes import Program
+from dlc.ir.read import parse_program
 from dlc.ir.schema import from_json
+from dlc.ir.text import print_program
 from dlc.ir.verify import IRError
 from dlc.records import replace
 
@@ -35,6 +37,20 @@ def test_it_is_compared_and_compiled(backend: str) -> None:
     inner = x @ weights["fc.weight"].T + weights["fc.bias"]
     np.testing.assert_allclose(plain, np.tanh(inner), rtol=1e-5)
     np.testing.assert_allclose(other, np.sin(inner), rtol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax", "onnx"])
+def test_a_function_of_the_library_with_another_body(backend: str) -> None:
+    """What a backend says by the function's name is what the library means by it, and not this."""
+    model = dlc.loads("model Net()(x: [B, 4]) -> y: [B, 4] { return x |> relu |> softmax }")["Net"]
+    text = print_program(model.program)
+    changed = model.with_program(parse_program(text.replace("value=0.0", "value=0.5", 1)))
+    assert {name for name, each in changed.program.functions.items() if each.library} == {"softmax"}
+    same = model.with_program(parse_program(text)).program
+    assert {name for name, each in same.functions.items() if each.library} == {"relu", "softmax"}
+    x = np.array([[1.0, 0.3, -1.0, 0.5]], np.float32)
+    kept = np.exp(np.where(x <= 0, 0.5, x))
+    np.testing.assert_allclose(changed.compile(backend)(x=x)["y"], kept / kept.sum(), rtol=1e-5)
 
 
 def test_what_does_not_go_is_told() -> None:

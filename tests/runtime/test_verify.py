@@ -284,6 +284,23 @@ def test_what_a_precision_does_not_hold_is_infinite_everywhere() -> None:
     assert own.relative == np.inf
 
 
+def test_whole_numbers_are_right_or_wrong() -> None:
+    """Off by one in 260,001 is within any tolerance of floats, and in 2**53 within what f64 tells apart."""
+    model = dlc.loads("model M()(x: i64[B]) -> (y: i64[B], z: bool[B]) { return x * 2 + 1, x > 3 }")["M"]
+    x = np.array([130_000, 2**52 + 1, 3], np.int64)
+    right = {"y": x * 2 + 1, "z": x > 3}
+    given: dict[str, Any] = {"inputs": {"x": x}, "weights": {}, "backends": ("torch",)}
+    assert module.verify(model, expect=right, **given).agree
+    for at in (0, 1):
+        wrong = right["y"].copy()
+        wrong[at] += 1
+        report = module.verify(model, expect={"y": wrong}, **given)
+        assert not report.agree
+        assert f"it is {right['y'][at]}, expected is {wrong[at]}" in str(report)
+    assert not module.verify(model, expect={"z": ~right["z"]}, **given).agree
+    assert module.difference(right["y"], right["y"] + 1) == (1.0, 1.0)
+
+
 def test_agreement_on_nothing_is_told() -> None:
     """Outputs that are one number all over say little of what made them."""
     model = dlc.loads(
