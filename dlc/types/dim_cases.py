@@ -250,12 +250,12 @@ class Sample(dict[str, int]):
         except ZeroDivisionError:
             return None
 
+    def fits(self, op: str, dim: Dim) -> bool:
+        value = self.value(dim)
+        return value is not None and holds_for(op, value)
+
     def satisfies(self, system: System) -> bool:
         if system.contradictory:
             return False
         facts = (("==", system.equations), (">=", system.inequalities), ("!=", system.inequations))
-        return all(
-            (value := self.value(dim)) is not None and holds_for(op, value)
-            for op, dims in facts
-            for dim in dims
-        )
+        return all(self.fits(op, dim) for op, dims in facts for dim in dims)

@@ -60,6 +60,7 @@ class Facts:
         "_samples",
         "_simple",
         "_system",
+        "_turns",
         "beyond",
         "nonnegative",
         "relations",
@@ -83,6 +84,7 @@ class Facts:
         self._answers: dict[Relation, bool | None] = {}
         self._simple: dict[Dim, Dim] = {}
         self._samples: list[Sample] | None = None
+        self._turns = 0  # how many samples were tried
         for relation in relations:
             self._system = _with_relation(self._system, relation)
 
@@ -106,7 +108,18 @@ class Facts:
         new = Facts((), self.nonnegative, self.beyond, self.statics)
         new.relations = (*self.relations, relation)
         new._system = _with_relation(self._system, relation)
+        new._keep_samples_of(self, relation)
         return new
+
+    def _keep_samples_of(self, fewer: Facts, relation: Relation) -> None:
+        """What failed for fewer facts fails for these, which are one more."""
+        if fewer._samples is None or fewer._system.lower != self._system.lower:
+            return
+        try:
+            op, dim = _compared(relation)
+        except DimTooLarge:
+            return
+        self._turns, self._samples = fewer._turns, [each for each in fewer._samples if each.fits(op, dim)]
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.relations))
@@ -154,10 +167,13 @@ class Facts:
 
     def samples(self) -> list[Sample]:
         """Values that satisfy the facts, so that what fails for one of them is not worth a proof."""
-        if self._samples is None:
-            tried = (Sample(self._system.lower, turn) for turn in range(4 * SAMPLES))
-            self._samples = [s for s in tried if s.satisfies(self._system)][:SAMPLES]
-        return self._samples
+        found = self._samples = self._samples or []
+        while len(found) < SAMPLES and self._turns < 4 * SAMPLES:
+            sample = Sample(self._system.lower, self._turns)
+            self._turns += 1
+            if sample.satisfies(self._system):
+                found.append(sample)
+        return found
 
     # Rewriting
 

@@ -86,6 +86,13 @@ CASES: dict[str, tuple[str, str]] = {
         f"model M()(x: [A, B, C, D]) -> [1] where {FACTS} {{\n    return zeros([A % 7 + B % 11])[:1]\n}}\n",
         "computes",
     ),
+    "facts of one size": (
+        "model M()(x: [B, A]) -> [B, A] where " + ", ".join(f"B <= {i}*A" for i in range(1, 900)) + " {\n" + END, "computes"
+    ),
+    "facts that hold": (
+        "model M()(x: [B]) -> [B] where " + ", ".join(f"({i}*B + {i}) % {i + 2} == 0" for i in range(900)) + " {\n" + END,
+        "computes",
+    ),
     "faults": (model("for i in range(9999) as l { y = nowhere + i }"), "computes"),
     "presets with parameters": (
         "model P(n: int)(x: [B, 4]) -> [B, 4] {\n    for i in range(n) as h { x = x |> linear(4) as fc }\n    return x\n}\n"

@@ -12,6 +12,7 @@ OPERATION_LIMIT = 6_000
 PROGRAM_OPERATIONS = 4  # what a model or a train block costs beside those that it writes out
 PARAMETER_LIMIT = 100_000
 GROUP_LIMIT = 1_000  # tensors: groups of groups double them at each level
+FREE_FACTS = 100  # of a header: each one more is compared with those before it, and made simpler by them
 NAMES_A_STEP = 64  # that are looked through for who holds a value
 CHAIN_LIMIT = 100  # of `let`s and presets that need one another
 HELPED = 100  # problems of one program; past them near misses are not looked for any more

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from dlc.diagnostics import meaning as problems
-from dlc.elaborate.base.budget import FUNCTION_STEPS, PARAMETER_LIMIT
+from dlc.elaborate.base.budget import FREE_FACTS, FUNCTION_STEPS, PARAMETER_LIMIT
 from dlc.elaborate.base.depth import deep
 from dlc.elaborate.base.spelling import parts
 from dlc.elaborate.base.trees import static_fields
@@ -165,7 +165,9 @@ def _elaborate(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> In
     for name in bound.empty:
         emission.where.append(Relation(Dim.symbol(name), ">=", Dim.of(0)))
         emission.facts = emission.facts.assume(emission.where[-1])
-    for condition in [part for each in callee.where for part in parts(each)]:
+    for count, condition in enumerate(part for each in callee.where for part in parts(each)):
+        if count > FREE_FACTS:
+            body.context.session.spend(count // 10 + 50, condition.span, body.report)
         body.report.guarded(partial(conditions.assume, body, condition))
     if callee.definition.library:
         # Only the library may ask: a user's module has to hold by its own `where`, whoever calls it.
