@@ -248,6 +248,20 @@ def _ready(backend: Backend, program: Program, values: Mapping[str, np.ndarray])
     return values if backend.prepares else prepare(program, values)
 
 
+def _rounded(
+    program: Program, values: Mapping[str, np.ndarray], precision: str
+) -> Mapping[str, np.ndarray]:
+    """The weights as a program of this precision holds them."""
+    import numpy as np
+
+    from dlc.ops.arrays import numpy_dtype
+
+    floats = {each.path for each in program.parameters if each.type.dtype in ("float", precision)}
+    dtype = numpy_dtype("float", precision)
+    with np.errstate(over="ignore"):
+        return {path: each.astype(dtype) if path in floats else each for path, each in values.items()}
+
+
 def compile_model(
     model: Model,
     backend_name: str,
@@ -312,6 +326,7 @@ def write_artifact(
     values: Mapping[str, np.ndarray] = {}
     if given:
         values = _ready(backend, program, model_weights(model, weights, through, seed or 0))
+        values = _rounded(program, values, precision)
     inside = given and backend.has("with_weights")
     if inside:
         artifact = backend.with_weights(artifact, values, single_file=single_file)
