@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from dlc.diagnostics import Diagnostic
 from dlc.diagnostics import training as problems
 from dlc.elaborate.calls.resolve import resolve_parameters
@@ -12,6 +14,8 @@ from dlc.elaborate.state.body import Body
 from dlc.ir.nodes import Function, Program
 from dlc.runtime.interpret import CheckFailed, run
 from dlc.runtime.weights import initial_weights
+
+COMPARED = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
 
 
 def run_checks(elaborator: Elaborator, body: Body) -> list[Diagnostic]:
@@ -31,7 +35,39 @@ def run_checks(elaborator: Elaborator, body: Body) -> list[Diagnostic]:
     try:
         run(program, initial_weights(program), {})
     except CheckFailed as error:
-        asked = [op for op in function.body if op.op == "require"]
-        span = next((op.span for op in asked if op.text("message") in str(error)), function.span)
-        return [problems.TEST_FAILED.at(span, name=f'"{body.context.name}"', message=str(error))]
+        asked = (each for each in enumerate(function.body) if each[1].op == "require")
+        failed = next((each for each in asked if each[1].text("message") in str(error)), None)
+        span = function.span if failed is None else failed[1].span
+        notes = [] if failed is None else _sides(program, failed[0])
+        name = f'"{body.context.name}"'
+        return [problems.TEST_FAILED.at(span, name=name, message=str(error), notes=notes)]
     return []
+
+
+def _sides(program: Program, at: int) -> list[str]:
+    """What the two sides of a comparison are that a `require`, an operation of the test, asks for."""
+    before = program.main.body[:at]
+    made = {value.name: op for op in before for value in op.outputs}
+    op = made.get(program.main.body[at].inputs[0])
+    while op is not None and op.op == "all":
+        op = made.get(op.inputs[0])
+    if op is None or (op.op not in COMPARED):
+        return []
+    sides = op.inputs
+    if "close(" in program.main.body[at].text("message"):  # |a - b| <= …
+        for inner in ("abs", "sub"):
+            nearer = made.get(sides[0])
+            if nearer is None or nearer.op != inner:
+                return []
+            sides = nearer.inputs
+    outputs = tuple(zip(("left", "right"), sides, strict=False))
+    main = replace(program.main, body=before, outputs=outputs)
+    program = program.with_functions({**program.functions, program.entry: main})
+    found = run(program, initial_weights(program), {})
+    return [f"the {side} side is {_shown(value)}" for side, value in found.items()]
+
+
+def _shown(value: np.ndarray) -> str:
+    if not value.ndim:
+        return f"{value.item():.8g}" if value.dtype.kind == "f" else str(value.item())
+    return np.array2string(value, precision=8, threshold=12, edgeitems=4, separator=", ").replace("\n", "")

@@ -248,9 +248,7 @@ def _ready(backend: Backend, program: Program, values: Mapping[str, np.ndarray])
     return values if backend.prepares else prepare(program, values)
 
 
-def _rounded(
-    program: Program, values: Mapping[str, np.ndarray], precision: str
-) -> Mapping[str, np.ndarray]:
+def _rounded(program: Program, values: Mapping[str, np.ndarray], precision: str) -> Mapping[str, np.ndarray]:
     """The weights as a program of this precision holds them."""
     import numpy as np
 
