@@ -106,7 +106,7 @@ def _print(results: dict[str, np.ndarray], format: Format, quiet: bool) -> None:
             name: {
                 "shape": list(value.shape),
                 "dtype": str(value.dtype),
-                "values": value.astype(float).ravel()[:16].tolist(),
+                "values": _values(value, 16),
             }
             for name, value in results.items()
         }
@@ -117,6 +117,11 @@ def _print(results: dict[str, np.ndarray], format: Format, quiet: bool) -> None:
 
 
 def _preview(value: np.ndarray) -> str:
-    flat = value.astype(float).ravel()
-    shown = ", ".join(f"{each:.4g}" for each in flat[:6])
-    return shown + (", …" if flat.size > 6 else "")
+    shown = ", ".join(f"{each:.4g}" if isinstance(each, float) else str(each) for each in _values(value, 6))
+    return shown + (", …" if value.size > 6 else "")
+
+
+def _values(value: np.ndarray, count: int) -> list[float] | list[int]:
+    """The first ones, as Python's: whole numbers are told as such, however large."""
+    flat = value.ravel()[:count]
+    return (flat if value.dtype.kind in "iub" else flat.astype(float)).tolist()

@@ -62,9 +62,10 @@ def sources(name: str) -> dict[str, str]:
     found = {}
     for part in re.split(r"^train ", text, flags=re.MULTILINE)[1:]:
         block = re.match(r"\w+", part)
-        source = re.search(r"^    batch .*? from (.+)$", part, re.MULTILINE)
+        # Up to the parenthesis that closes the source's, which may be some lines further down.
+        source = re.search(r"^    batch .*? from (.+?\))(?: *#.*)?$", part, re.MULTILINE | re.DOTALL)
         if block and source:
-            found[block.group()] = source.group(1).strip()
+            found[block.group()] = re.sub(r"(?<=\() |,? ?(?=\)$)", "", " ".join(source.group(1).split()))
     return found
 
 
