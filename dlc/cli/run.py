@@ -124,4 +124,5 @@ def _preview(value: np.ndarray) -> str:
 def _values(value: np.ndarray, count: int) -> list[float] | list[int]:
     """The first ones, as Python's: whole numbers are told as such, however large."""
     flat = value.ravel()[:count]
-    return (flat if value.dtype.kind in "iub" else flat.astype(float)).tolist()
+    found: list[float] | list[int] = (flat if value.dtype.kind in "iub" else flat.astype(float)).tolist()
+    return found

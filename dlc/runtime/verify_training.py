@@ -37,8 +37,8 @@ ROUNDING = 10.0
 """How often more than the interpreter itself, in the precision of the block, a backend may be off where it is past the tolerance. A
 parameter whose gradients are 0 but for rounding, as of a bias before a norm over the batch, goes a way of rounding alone."""
 LOST = 0.5
-"""The share of a parameter's way by which the interpreter itself, in the precision of the block, is off where that way is rounding's:
-how much further a backend goes on such a way says nothing."""
+"""The share of the way of an element of a parameter by which the interpreter itself, in the precision of the block, is off where that way
+is rounding's: how much further a backend goes on such a way says nothing."""
 LARGEST = 30.0
 """How much more than the tolerance a loss or a metric may be off, however much the interpreter rounds."""
 
@@ -234,11 +234,9 @@ class _Following:
     def measure(self, reference: _Following) -> None:
         """How far each parameter's values are off now, as a share of how far they have gone."""
         mine, meant = self.trainer.weights(), reference.trainer.weights()
+        begun = reference.start
         self.offs.append(
-            {
-                path: _share(mine[path] - meant[path], meant[path] - reference.start[path])
-                for path in self.trained
-            }
+            {path: _share(mine[path] - meant[path], meant[path] - begun[path]) for path in self.trained}
         )
 
     def is_past(self, reference: _Following, limit: float) -> bool:
@@ -260,13 +258,20 @@ class _Following:
         found = list(self._off(reference))
         step, name, worst = max(found, key=lambda each: each[2] / allowed[each[1]])
         first = next((each for each in found if each[2] > allowed[each[1]]), None)
-        own = narrow.offs[-1] if narrow else {}
-        offs = self.offs[-1]
-        lost = {path for path in offs if own.get(path, 0.0) >= LOST}
+        offs, own, lost = self.offs[-1], dict[str, float](), set[str]()
+        if narrow is not None:
+            past = [path for path, off in offs.items() if not off <= limit * MOVED]
+            mine, rounded_to, meant = (each.trainer.weights() for each in (self, narrow, reference))
+            for path in past:
+                way, noise = meant[path] - reference.start[path], rounded_to[path] - meant[path]
+                steady = _steady(noise, way)
+                offs = {**offs, path: _share((mine[path] - meant[path])[steady], way[steady])}
+                own[path] = _share(noise[steady], way[steady])
+                lost |= {path} if not steady.any() else set()
         rounded = tuple(
             path
             for path, off in offs.items()
-            if off > limit * MOVED and (path in lost or off <= ROUNDING * own.get(path, 0.0))
+            if path in lost or (off > limit * MOVED and off <= ROUNDING * own.get(path, 0.0))
         )
         weights, path = _worst({path: off for path, off in offs.items() if path not in rounded})
         parted = "" if first is None else self._parted(*first, reference)
@@ -279,6 +284,12 @@ class _Following:
             weights, path = _worst(self.offs[step - 1])
             before = f"; after the step before, `{path}` was off by {weights:.2e} of its way"
         return f"they part first at step {step + 1}: {values}{before}"
+
+
+def _steady(noise: Array, way: Array) -> Array:
+    """The elements of a parameter that go a way of their own, and not one of rounding alone."""
+    found: Array = (np.abs(noise) < LOST * np.abs(way)) | ((noise == 0) & (way == 0))
+    return found
 
 
 def _worst(offs: Mapping[str, float]) -> tuple[float, str]:
