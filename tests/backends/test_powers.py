@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -37,11 +39,11 @@ def test_the_derivative_of_what_is_trained() -> None:
         .emit("torch")
         .files.values()
     )
-    module: dict[str, object] = {}
+    module: dict[str, Any] = {}
     exec(str(source), module)
     x = torch.tensor(X, requires_grad=True)
     for y, wanted in zip(
         module["M"](x), ([0.0, np.inf, np.inf, 0.0, 0.25], [np.inf, 0.0, 0.0, np.inf, 3.0]), strict=True
-    ):  # type: ignore[operator]
+    ):
         (found,) = torch.autograd.grad(y.sum(), x)
         np.testing.assert_allclose(found.numpy()[:5], wanted)
