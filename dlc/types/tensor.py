@@ -25,6 +25,7 @@ def holds(dtype: str, value: int | float) -> bool:
     low, end = _RANGES[dtype]
     return low <= value < end
 
+
 # Bytes of one element; `float` counts as f32, the working precision where none is chosen.
 ITEM_BYTES: Mapping[str, float] = {
     "float": 4, "f64": 8, "f32": 4, "f16": 2, "bf16": 2, "f8e4m3": 1, "f8e5m2": 1,
