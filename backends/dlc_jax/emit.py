@@ -63,6 +63,8 @@ def is_native(op: Op) -> bool:
         return False  # of the library's, with a mask that all layers share
     if op.op == "resize":
         return methods.is_resized(op)
+    if op.op == "var":  # of fewer elements than are taken off, JAX's is nan
+        return op.attr("correction") in (0, 1)
     composite = op.op in rows.COMPOSITES or op.op in LAYERS or op.op in rows.FUNCTIONS
     primitive = op.op == "size" or (ops.known(op.op) and (op.op in rows.ROWS or op.op in methods.SAY))
     return composite or primitive or ops.row(op.op, "jax") is not None

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import DTypeLike
 
 Params = dict[str, Any]
 State = dict[str, Any]
@@ -362,6 +363,14 @@ def clamp(x: Array, min: float = -jnp.inf, max: float = jnp.inf) -> Array:
     """x between two bounds. Its derivative at a bound is 1, where that of `jnp.clip` is a half."""
     x = jnp.where(x < min, min, x)
     return jnp.where(x > max, max, x)
+
+
+def indicator(mask: Array, dtype: DTypeLike) -> Array:
+    """1 where `mask` is true, else 0.
+
+    A product with `mask.astype(dtype)` becomes a choice in XLA, which takes 0 times nan for 0.
+    """
+    return jnp.where(mask, jnp.ones((), dtype), jnp.zeros((), dtype))
 
 
 def top_k(x: Array, k: int, axis: int = -1) -> tuple[Array, Array]:

@@ -86,9 +86,66 @@ def cast(d: JaxDrafter, op: Op) -> Expr:
         return alias(d, op, name)
     if source is not None and source.op == "arange" and len(d.readers[name]) == 1:
         return arange(d, Op("arange", (), op.outputs, source.attrs))
-    if (n := unit_matrix(d, name)) is not None:
-        return call("jnp.eye", size(n), Keyword("dtype", d.dtype_word(op.out.type.dtype)))
-    return method(d.tensor(op.inputs[0]), "astype", d.dtype_word(op.out.type.dtype))
+    dtype, n = d.dtype_word(op.out.type.dtype), unit_matrix(d, name)
+    exact = op.out.type.is_float and d.dtype_of(name) == "bool" and is_factor(d, op.out.name)
+    if n is not None:
+        eye = call("jnp.eye", size(n), Keyword("dtype", Word("bool") if exact else dtype))
+        return call("indicator", eye, dtype) if exact else eye
+    x = d.tensor(name)
+    return call("indicator", x, dtype) if exact else method(x, "astype", dtype)
+
+
+# What elements go through as they are, and what makes others of them that XLA knows nothing of.
+_MOVES = frozenset(
+    {"reshape", "permute", "broadcast", "slice", "concat", "stop_gradient", "flip", "neg", "cast", "take"}
+)
+_ENDS = frozenset(
+    {
+        "sum",
+        "mean",
+        "add",
+        "sub",
+        "max",
+        "min",
+        "eq",
+        "ne",
+        "lt",
+        "le",
+        "gt",
+        "ge",
+        "argmax",
+        "argmin",
+        "where",
+    }
+)
+
+
+def is_factor(d: JaxDrafter, name: str) -> bool:
+    """Whether a value may become the factor of a product, here or where the function is called."""
+    stack, seen = [name], {name}
+    while stack:
+        value = stack.pop()
+        if _goes_on(d, value):
+            return True
+        for reader in d.readers.get(value, ()):
+            if reader.op in _MOVES:
+                further = {out.name for out in reader.outputs} - seen
+                stack, seen = [*stack, *further], seen | further
+            elif reader.op not in _ENDS and not _by_number(d, reader):
+                return True
+    return False
+
+
+def _goes_on(d: JaxDrafter, value: str) -> bool:
+    """Whether a turn or a function hands the value to others, which may multiply it."""
+    is_last = d.function.name == d.program.entry or d.function.kind in ("init", "model")
+    handed = d.uses[value] - len(d.readers.get(value, ()))
+    return handed > (sum(value == each for _, each in d.function.outputs) if is_last else 0)
+
+
+def _by_number(d: JaxDrafter, op: Op) -> bool:
+    """Whether the other factor is a number: what comes out is no cast any more."""
+    return op.op in ("mul", "div") and any(name in d.host for name in op.inputs)
 
 
 def full(d: JaxDrafter, op: Op) -> Expr:

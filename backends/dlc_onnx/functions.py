@@ -27,6 +27,7 @@ from dlc.types.tensor import TensorType
 from dlc_onnx import layers, methods, rows
 from dlc_onnx.body import Body
 from dlc_onnx.frames import Frame, inlined
+from dlc_onnx.integers import INTEGERS
 from dlc_onnx.naming import Numbered, function_names, within
 from dlc_onnx.saying import Say, Writer
 from dlc_onnx.scans import Scan, Turn, every_node, read_by
@@ -207,7 +208,7 @@ class FunctionWriter(Writer):
         """The results of an op that ONNX has nodes for; None where it has not."""
         if op.op in rows.PRODUCTS and any(self.type(name).is_empty for name in op.inputs):
             return methods.zeros(self, op)
-        say = SAYINGS.get(op.op)
+        say = SAYINGS.get(op.op) or (None if op.out.type.is_float else INTEGERS.get(op.op))
         if say is not None:
             return say(self, op)
         decides = self.type(op.inputs[0]) if op.op in rows.BY_OPERAND else op.out.type

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from dlc.ir.nodes import Attr, Op
-from dlc.ops.arrays import numpy_dtype
 from dlc.types.dims import Dim
 from dlc_onnx import rows
-from dlc_onnx.body import Body, tensor
+from dlc_onnx.body import Body
+from dlc_onnx.integers import without_lone_axes
+from dlc_onnx.running import cumprod
 from dlc_onnx.saying import Say, Writer
 from dlc_onnx.template import Ref, evaluate
 
@@ -168,6 +167,8 @@ def einsum(w: Writer, op: Op) -> Ref:
     equation = op.text("pattern")
     sizes = dict.fromkeys(size for name in op.inputs for size in w.type(name).axes)
     operands = w.operands(op)
+    if not op.out.type.is_float:
+        equation, operands = without_lone_axes(w.body, equation, operands)
     return _product(w, op, sizes, lambda body: body.one("Einsum", *operands, equation=equation))
 
 
@@ -274,52 +275,6 @@ def update_slice(w: Writer, op: Op) -> Ref:
     before = w.body.one("Slice", x, [0], begin, [axis])
     after = w.body.one("Slice", x, end, [LAST], [axis])
     return w.body.one("Concat", before, values, after, axis=axis)
-
-
-def cumprod(w: Writer, op: Op) -> Ref:
-    """A Loop in which the reach of every product doubles: ONNX has a running product only from opset 26 on, and
-    onnxruntime's Scan fails over nothing."""
-    axis, x = op.integer("axis"), w.value(op.inputs[0])
-    dtype = w.body.dtypes[x]
-    wide = w.body.wider_for("Pad").get(dtype, dtype)
-    count = w.sizes.size(w.type(op.inputs[0]).axes[axis])
-    more = w.body.one("Greater", w.sizes.scalar(w.type(op.inputs[0]).axes[axis]), 1)
-    carried = (w.body.cast(x, wide), w.body.ints([1]), count)
-    loop = w.body.node("Loop", "", more, *carried, outputs=3, dtype=wide, body=doubling(axis, wide))
-    return w.body.cast(loop[0], dtype)
-
-
-def doubling(axis: int, dtype: str) -> Any:
-    """y[i] becomes y[i] * y[i - reach], and the reach twice itself, while it is less than the count (Hillis and Steele)."""
-    from onnx import helper, numpy_helper
-
-    from dlc_onnx.rows import TYPES
-
-    def value(name: str, dtype: str, rank: int | None) -> Any:
-        return helper.make_tensor_value_info(name, TYPES[dtype], None if rank is None else [1] * rank)
-
-    array = np.array([0, axis, 2])
-    constants = [
-        numpy_helper.from_array(array[i : i + 1], name) for i, name in enumerate(("zero", "axis", "two"))
-    ]
-    constants.append(tensor(np.ones((), numpy_dtype(dtype)), dtype, "one"))
-    node = helper.make_node
-    nodes = [
-        node("Neg", ["reach"], ["end"]),
-        node("Slice", ["y", "zero", "end", "axis"], ["front"]),
-        node("Concat", ["reach", "zero"], ["pads"], axis=0),
-        node("Pad", ["front", "pads", "one", "axis"], ["moved"]),
-        node("Mul", ["y", "moved"], ["product"]),
-        node("Mul", ["reach", "two"], ["further"]),
-        node("Less", ["further", "count"], ["is_less"]),
-        node("Squeeze", ["is_less"], ["more"]),
-        node("Identity", ["count"], ["same"]),
-    ]
-    inputs = [value("turn", "i64", 0), value("going", "bool", 0), value("y", dtype, None)]
-    inputs += [value("reach", "i64", 1), value("count", "i64", 1)]
-    outputs = [value("more", "bool", 0), value("product", dtype, None)]
-    outputs += [value("further", "i64", 1), value("same", "i64", 1)]
-    return helper.make_graph(nodes, "doubling", inputs, outputs, initializer=constants)
 
 
 # Windows

@@ -21,7 +21,7 @@ from dlc.emit.twins import without_twins
 from dlc.ir.nodes import Parameter, Program
 from dlc.ir.routing import ROUTED
 from dlc.once import remembering
-from dlc.passes.f16_numbers import within_f16
+from dlc.passes.held_numbers import within_floats
 from dlc.passes.recompute import Recompute
 from dlc.records import dataclass
 from dlc_torch import fused, neural, recurrent, rows
@@ -110,7 +110,7 @@ class Written:
         made = working(common.program, KEPT) if options.precision == "f32" else common.program
         whole = outline(held(made))
         whole = Recompute().run(whole) if options.recompute else whole
-        whole = within_f16(whole, options.precision)
+        whole = within_floats(whole, options.precision)
         weights = InitWeights.of(family, names)
         begun = (part for each in changed(family[0])[0] for part in each.parts or (each,))
         copied = {names[each.init]: each.leaf for each in begun if each.form is None}

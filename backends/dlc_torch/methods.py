@@ -190,7 +190,20 @@ def power(d: TorchDrafter, op: Op) -> Expr:
         a = d.tensor(op.inputs[0])
     if isinstance(b, Num) and isinstance(b.value, float) and b.value.is_integer() and not names(b.value):
         b = Num(int(b.value), b.role) if abs(b.value) < 100 else b
+    if abs(_number(b)) in _ROOTS and op.inputs[0] not in d.host:
+        return call("torch.pow", a, method(a, "new_tensor", b))
     return Binary("**", a, b)
+
+
+def _number(x: Expr) -> float:
+    """The number that is written, or a difference of two, as a derivative's exponent is; else 0."""
+    if isinstance(x, Binary) and x.operator == "-":
+        return _number(x.left) - _number(x.right)
+    return float(x.value) if isinstance(x, Num) and not names(x.value) else 0.0
+
+
+# Numbers as exponents of which PyTorch makes roots, in the derivative too; they are others of -inf and -0.0.
+_ROOTS = (0.5, 1.5)
 
 
 def clamp(d: TorchDrafter, op: Op) -> Expr | None:

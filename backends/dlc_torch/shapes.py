@@ -28,7 +28,7 @@ from dlc.emit.forms import (
 from dlc.emit.origins import size
 from dlc.emit.tree import At, Binary, Call, Conditional, Cut, Dot, Expr, Keyword, Num, Seq, Word
 from dlc.ir.nodes import Op, Value
-from dlc.passes.f16_numbers import LARGEST
+from dlc.passes.held_numbers import LARGEST
 from dlc.types.dims import Dim
 from dlc.types.tensor import FLOATS
 from dlc_torch.drafter import TorchDrafter

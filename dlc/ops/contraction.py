@@ -170,9 +170,9 @@ def _einsum_samples() -> tuple[Sample, ...]:
         ("bhqd,bhkd->bhqk", "f32[1, 2, 3, 4]", "f32[1, 2, 5, 4]"),
         ("ij,jk->ik", "f32[2, 0]", "f32[0, 3]"),
     )
-    return tuple(
-        Sample(shapes, {"pattern": pattern}) for pattern, *shapes_ in cases for shapes in (tuple(shapes_),)
-    )
+    long = [[2**53 + 1, 2], [3, 2**60]]  # integers that f64 has not
+    integers = (("ab->", long), ("ii->", long), ("ij,k->i", long, [1, 1]), ("ij,jk->ik", long, long))
+    return tuple(Sample(tuple(operands), {"pattern": pattern}) for pattern, *operands in (*cases, *integers))
 
 
 OPS: tuple[OpDef, ...] = (

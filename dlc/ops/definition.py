@@ -49,8 +49,8 @@ class LazyModule:
 
 class OpError(Exception):
     """Operands or attributes that an op does not take: `message` says what it needs ("`matmul` needs ..."), `notes`
-    are further lines, `help` a way out, `kind` the family of the diagnostic: "shape", "dtype", "value" or "fact".
-    `operands` are the indices of the operands at fault (all are shown with their types anyhow)."""
+    are further lines, `help` a way out, `kind` the family of the diagnostic: "shape", "dtype", "value", "number" or
+    "fact". `operands` are the indices of the operands at fault (all are shown with their types anyhow)."""
 
     def __init__(
         self, message: str, *, notes: Sequence[str] = (), help: str = "", kind: str = "shape"

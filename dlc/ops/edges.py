@@ -89,8 +89,6 @@ def dtypes(definition: OpDef) -> Iterator[Edge]:
         if dtype not in COMPUTED:
             continue
         for base in bases:
-            if dtype == "u8" and base.attributes.get("value", 0) < 0:
-                continue
             operands = tuple(_own(definition, i, x, dtype) for i, x in enumerate(base.operands))
             if _fits(definition, operands, base.attributes) and _is_own(definition, operands, dtype):
                 yield Edge(dtype, operands, base.attributes)

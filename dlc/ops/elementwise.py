@@ -40,6 +40,15 @@ def _quiet(function: str) -> Any:
     return reference
 
 
+def _power(a: Array, b: Array) -> Array:
+    """IEEE 754's: of one exponent for all, NumPy takes roots, which are others of -inf and -0.0."""
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    if b.size == 1 and abs(b.item()) == 0.5:
+        a, b = (np.array(np.broadcast_to(each, shape)).reshape(-1) for each in (a, b))
+    result: Array = _quiet("power")(a, b)
+    return result.reshape(shape)
+
+
 def _erf(x: Array) -> Array:
     values = np.fromiter(map(math.erf, np.ravel(x).tolist()), np.float64, np.size(x))
     return values.reshape(np.shape(x)).astype(x.dtype)
@@ -240,11 +249,12 @@ BINARY = (
             _quiet("floor_divide"), None, None, _REMAINDERS, _SIGNS),
     _binary("mod", "a - (a // b) * b: the rest with the sign of b, as Python's %. Integers: b must not be 0.",
             _quiet("remainder"), lambda b, dy, x, y, z: dy, _dy_mod, _REMAINDERS, _SIGNS),
-    _binary("pow", "a to the power b. nan for a < 0 and broken b; integers need b >= 0.", _quiet("power"),
+    _binary("pow", "a to the power b. nan for finite a < 0 and broken b; integers need b >= 0.", _power,
             _dx_pow, _dy_pow, *_NONZERO, cost=20,
             call=form(Arg("x", "pair", fills="a"), Arg("exponent", "pair", fills="b")),
             more=(Sample(([0.0, 0.0, -2.0, 2.0], [0.0, 2.0, 3.0, -1.0]), grad=False),
-                  _int_pair([2, -3, 0], [5, 3, 0]))),
+                  _int_pair([2, -3, 0], [5, 3, 0]), _int_pair([3, -7, 127], [39, 21, 12]),
+                  _int_pair([3, 127], [8]))),
     _binary("minimum", "The lesser of a and b; nan if either is.", _quiet("minimum"),
             _dx_minmax("minimum", 0), _dx_minmax("minimum", 1), call=calls.PAIR, more=(_TIES, _int_pair([3, -3], [2, -2]))),
     _binary("maximum", "The greater of a and b; nan if either is.", _quiet("maximum"),

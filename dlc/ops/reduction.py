@@ -262,6 +262,11 @@ def _shapes(**facts: Any) -> tuple[Sample, ...]:
 
 
 _INTEGERS = Sample(([[3, -1, 2], [0, 5, -4]],), {"axis": (1,), "keepdims": False})
+# Integers that f64 has not, and whose product wraps.
+_LONG = (
+    Sample(([[2**53 + 1, 2, 3], [2**62, 5, -7]],), {"axis": (1,), "keepdims": False}),
+    Sample(([[[2**53 + 1, 2], [2**40, 3]]],), {"axis": (0, 2), "keepdims": True}),
+)
 _EMPTY = Sample(("f32[2, 0]",), {"axis": (1,), "keepdims": False})
 _TIES = Sample(([[1.0, 1.0, 0.0], [-0.0, 0.0, 0.0]],), {"axis": (1,), "keepdims": False}, grad=False)
 _ZEROS = Sample(([[1.5, 0.0, 2.0], [0.0, 0.0, 3.0], [2.0, -1.0, 0.5]],), {"axis": (0, 1), "keepdims": False})
@@ -335,7 +340,7 @@ OPS: tuple[OpDef, ...] = (
         "The sum; 0 over nothing.",
         _reducing("sum"),
         _infer_reduce("sum"),
-        (*_shapes(), _EMPTY, _INTEGERS),
+        (*_shapes(), _EMPTY, _INTEGERS, *_LONG),
         dtypes="number",
         vjp=_sum_vjp,
     ),
@@ -362,7 +367,7 @@ OPS: tuple[OpDef, ...] = (
         "The product; 1 over nothing.",
         _reducing("prod"),
         _infer_reduce("prod"),
-        (*_shapes(), _EMPTY, _ZEROS, _INTEGERS),
+        (*_shapes(), _EMPTY, _ZEROS, _INTEGERS, *_LONG),
         dtypes="number",
         vjp=_prod_vjp,
     ),

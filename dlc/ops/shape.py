@@ -25,7 +25,7 @@ from dlc.ops.rules import (
 )
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
-from dlc.types.tensor import TensorType
+from dlc.types.tensor import TensorType, holds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -194,6 +194,8 @@ def _infer_pad(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[TensorType, .
         check_length("pad", name, values, x.rank)
         for size in values:
             check_at_least(facts, size, ZERO, f"`pad` needs `{name}` to be 0 or more")
+    if not holds(x.dtype, attrs["value"]):
+        raise OpError(f"{attrs['value']:g} is out of the range of {x.dtype}", kind="number")
     return (
         simplified(facts, x.dtype, [a + size + b for a, size, b in zip(before, x.axes, after, strict=True)]),
     )

@@ -83,11 +83,11 @@ def _unsaid(backend: Backend, loop: Op) -> Diagnostic:
 def emitted(program: Program, backend: Backend, options: EmitOptions) -> Artifact:
     """A lowered program as the backend says it. Raises SpecError for options that it does not take, and for what it
     declares to lack."""
-    from dlc.passes.f16_numbers import within_f16
+    from dlc.passes.held_numbers import within_floats
 
     check_options(backend, options.precision, options.target)
     refuse_gaps(backend.name, backend.gaps, program, options.precision)
-    program = within_f16(program, options.precision)
+    program = within_floats(program, options.precision)
     with promises.rows_told(backend.name, program):
         return promises.artifact_of(backend.name, backend.emit(program, options))
 

@@ -37,6 +37,30 @@ def test_as_numpy(backend: str) -> None:
         np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
+VARIANCES = """
+model M()(x: [N, T]) -> (a: [N], b: [N], c: [N], d: [N, 1])
+    where 0 <= T
+{
+    return var(x, 1, correction=1), std(x, 1, correction=1), var(x, 1), var(x, 1, correction=3, keepdims=true)
+}
+"""
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax", "onnx", "tvm"])
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom")
+def test_variances_of_too_few(backend: str) -> None:
+    """What is left after the correction is 0 at least: nan of nothing, else infinite."""
+    model = dlc.loads(VARIANCES)["M"]
+    run_it = model.compile(backend)
+    for size in (0, 1, 2, 4):
+        x = np.arange(2 * size, dtype=np.float32).reshape(2, size)
+        with np.errstate(all="ignore"):
+            wanted = x.var(1, ddof=1), x.std(1, ddof=1), x.var(1), x.var(1, ddof=3, keepdims=True)
+        for (name, found), value in zip(run_it(x=x).items(), wanted, strict=True):
+            np.testing.assert_allclose(found, value, rtol=1e-5, err_msg=f"{name} of {size}")
+        np.testing.assert_allclose(run(model.program, {}, {"x": x})["d"], wanted[3], rtol=1e-5)
+
+
 def test_sizes_that_may_be_0_may_be_given_so() -> None:
     program = dlc.loads(TEXT)["M"].program
     assert choose_sizes(program, {"T": 0, "N": 1}) == {"T": 0, "N": 1}

@@ -29,7 +29,7 @@ def agree(text: str, name: str = "M", **options: Any) -> bool:
 
 def test_unit_matrices_casts_and_bounds() -> None:
     torch, jax = (source(NUMBERS, backend) for backend in ("torch", "jax"))
-    assert "torch.eye(self.d, dtype=" in torch and "jnp.eye(config.d, dtype=x.dtype)" in jax
+    assert "torch.eye(self.d, dtype=" in torch and "indicator(jnp.eye(config.d, dtype=bool), x.dtype)" in jax
     assert "away.clamp(-4, 4).to(x.dtype)" in torch and "jnp.clip(away, -4, 4).astype(x.dtype)" in jax
     assert ".float().to(" not in torch
     assert "clamp(min=3).clamp(max=-3)" in torch  # no interval: the order counts

@@ -49,3 +49,24 @@ def test_symbolic_costs() -> None:
 
 def test_four_bit_numbers_share_a_byte() -> None:
     assert bytes_moved([TensorType.of("i4", (5,))], []).constant == 3
+
+
+SIZES = {"B": 2, "i": 7, "j": 5, "k": 11, "l": 3, "o": 4}
+CONTRACTIONS = (
+    "Bij,Bjk,Bkl->Bil", "ij,kl,jk->il", "Bi,oij,Bj->Bo", "ij,ik,jk->k", "ij,j,i->", "ij,jk,kl,lo->io", "ii,ij->j", "i,j,k->ijk",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", CONTRACTIONS)
+def test_contractions_are_counted_as_by_pytorch(pattern: str) -> None:
+    """In the order that is written, as PyTorch contracts where it has no opt_einsum."""
+    torch = pytest.importorskip("torch")
+    from torch.utils.flop_counter import FlopCounterMode
+
+    shapes = [[SIZES[letter] for letter in term] for term in pattern.partition("->")[0].split(",")]
+    types = [TensorType.of("f32", tuple(shape)) for shape in shapes]
+    definition = ops.get("einsum")
+    results = definition.result_types(Facts(), types, {"pattern": pattern})
+    with FlopCounterMode(display=False) as counter, torch.backends.opt_einsum.flags(enabled=False):
+        torch.einsum(pattern, *map(torch.zeros, shapes))
+    assert flops(definition, types, results, {"pattern": pattern}).constant == counter.get_total_flops()

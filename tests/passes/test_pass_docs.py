@@ -12,9 +12,9 @@ from dlc.ir.nodes import Program
 from dlc.ir.text import parse_program, print_program
 from dlc.ir.verify import verify
 from dlc.passes.dead_code import DeadCode
-from dlc.passes.f16_numbers import within_f16
 from dlc.passes.factors import factored
 from dlc.passes.guards import guarded
+from dlc.passes.held_numbers import within_floats
 from dlc.passes.lower import hoist_randomness, inline
 from dlc.passes.phases import Part, phases
 from dlc.passes.pipeline import LEVELS, LOWERED, TRAINING
@@ -34,7 +34,7 @@ LOWERINGS: dict[str, Callable[[Program], Program]] = {
     "totals": lambda program: totals(program).sums,
     "wide_constants": with_wide_constants,
     "wide_numbers": with_wide_numbers,
-    "f16_numbers": within_f16,
+    "held_numbers": within_floats,
     "phases": lambda program: next(each.program for each in phases(program, STEPS) if each.name == "one"),
 }
 STEPS = (

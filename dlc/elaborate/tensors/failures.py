@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 PROBLEMS: dict[str, Problem] = {
     "shape": problems.SHAPE, "dtype": problems.DTYPE, "fact": problems.UNPROVED_SHAPE, "value": problems.AXIS,
+    "number": problems.STATIC_ERROR,
 }  # fmt: skip
 _SYMBOLS = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod": "%", "pow": "**", "matmul": "@", "neg": "-",

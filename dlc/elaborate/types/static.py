@@ -14,6 +14,7 @@ from dlc.elaborate.base.values import Builtin, Dtype, Instance, Method, PresetRe
 from dlc.elaborate.reports.report import Report
 from dlc.syntax import ast
 from dlc.types.dims import Dim
+from dlc.types.tensor import INTS, holds
 from dlc.types.traced import as_float
 
 
@@ -27,14 +28,10 @@ def plain(value: Any) -> Any:
 Number = bool | int | float
 
 
-_BITS = {"u8": (0, 8), "i4": (1, 3), "i8": (1, 7), "i16": (1, 15), "i32": (1, 31), "i64": (1, 63)}
-
-
 def in_range(report: Report, span: Span, value: Number, dtype: str) -> Number:
     """The number, if a dtype has it."""
-    if dtype in _BITS:
-        signed, bits = _BITS[dtype]
-        if not -signed * 2**bits <= value < 2**bits:
+    if dtype in INTS:
+        if not holds(dtype, value):
             message = f"{in_brief(value)} is out of the range of {dtype}"
             report.fail(problems.STATIC_ERROR, span, message=message)
     elif isinstance(value, int) and abs(value) > sys.float_info.max:
