@@ -196,6 +196,27 @@ def test_rows(folder: Path, tmp_path: Path) -> None:
     assert 0.5 < found.guesses[0].probability <= 1 and found.to_json()["top"][0]["class"] == "eel"
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_rows_that_are_left_out(suffix: str, folder: Path, tmp_path: Path) -> None:
+    """Also of a table of another kind than the one that was trained on; the others are called by their numbers in the file."""
+    spec = SPEC.replace("split=0.75", 'missing="drop", split=0.75', 1)
+    dropping = dlc.loads(spec, name=str(folder / "dropping.dl"))["rows"]
+    points = [(0, 0), (None, 0), (4, 0), *[(0, 4)] * 300, (0, None)]
+    asked = tmp_path / f"q.{suffix}"
+    if suffix == "csv":
+        lines = [",".join("" if each is None else str(each) for each in point) for point in points]
+        asked.write_text("\n".join(["x,y", *lines]) + "\n")
+    else:
+        asked.write_text("".join(f"{json.dumps(dict(zip('xy', point, strict=True)))}\n" for point in points))
+    found = dlc.predict(dropping, weights=folder / "rows", inputs=[asked])
+    assert [each.input for each in found] == [f"{asked}, row {i + 1}" for i in range(304)]
+    named = [each.guesses[0].name if each.guesses else each.left_out for each in found]
+    lacks = "a value is missing"
+    assert named == ["cat", lacks, "dog", *["eel"] * 300, lacks]
+    assert found[1].to_json() == {"input": f"{asked}, row 2", "left_out": lacks}
+    assert 'missing="drop"' in refused(folder, "rows", asked).help
+
+
 def test_the_same_as_in_training(folder: Path, tmp_path: Path) -> None:
     """On the rows of the training file the classes are those of the evaluation."""
     rows = (folder / "rows.csv").read_text().splitlines()
