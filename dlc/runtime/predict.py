@@ -84,7 +84,8 @@ def predict(
     top: int = 5,
 ) -> list[Prediction]:
     """What a trained block says of `inputs`: names of files (pictures, tables, arrays), or texts. `weights` is the folder of a run, or a
-    file of its only network. Without a `backend` that of the run answers. Raises SpecError."""
+    file of its only network. Without a `backend` that of the run answers. Raises SpecError, and warns where the run was of another
+    program."""
     trained = Trained.of(block, weights)
     try:
         given = [each for name in inputs for each in _read(trained, os.fspath(name))]
@@ -93,7 +94,7 @@ def predict(
             [problems.DATA.at(NO_SPAN, message=str(error), help=error.help, notes=error.notes)]
         ) from None
     runnable = trained.runnable(trained.backend_or(backend), device)
-    found = []
+    found: list[Prediction] = []
     for each in given:
         scores = runnable(**each.fields)["scores"] if any(each.is_there) else ()
         found += _said(trained, each, scores, top)

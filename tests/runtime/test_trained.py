@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from dlc.cli import build
 from dlc.diagnostics import SpecError
 from dlc.runtime.data.tokens import SPECIAL, trained
 from dlc.runtime.evaluate import Confusion
-from dlc.runtime.trained import Trained
+from dlc.runtime.trained import OtherProgram, Trained
 
 SPEC = """
 model Rows(d: int = 8)(features: [B, 2]) -> logits: [B, 3] {
@@ -291,12 +292,28 @@ def test_weights(folder: Path, tmp_path: Path) -> None:
     told = refused(folder, "two", tmp_path / "r.csv", weights=folder / "two/a.safetensors")
     assert "several networks (a, b)" in told.message
     assert refused(folder, "rows", "x", weights=folder / "pets").message.endswith("it is no folder of a run")
-    assert refused(folder, "pictures", "x", weights=folder / "rows").code in (
+    with pytest.warns(OtherProgram):
+        told = refused(folder, "pictures", "x", weights=folder / "rows")
+    assert told.code in (
         "E0602",
         "E0603",
         "E0604",
         "E0710",
     )
+
+
+@pytest.mark.parametrize("ask", [Trained.of, dlc.evaluate])
+def test_the_run_of_another_spec(ask: Any, folder: Path, tmp_path: Path) -> None:
+    """What fits is taken, with a word; where nothing is known of the run, without."""
+    spec = dlc.loads(SPEC.replace("|> relu", "|> gelu", 1), name=str(folder / "other.dl"), root=folder)
+    with pytest.warns(OtherProgram, match=f"`rows` computes is not what the run in {folder / 'rows'} was"):
+        ask(spec["rows"], weights=folder / "rows")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ask(block(folder, "rows"), weights=folder / "rows")
+        alone = tmp_path / "net.safetensors"
+        alone.write_bytes((folder / "rows/net.safetensors").read_bytes())
+        ask(spec["rows"], weights=alone)
 
 
 def test_wrong_inputs(folder: Path, tmp_path: Path) -> None:
