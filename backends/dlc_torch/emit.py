@@ -135,7 +135,8 @@ class Written:
         if any(renamed(each.root) for each in classes):
             blocks.insert(0, definition())
         blocks = [*fused.definitions(each.function for each in classes), *blocks]
-        return Written(grouping, _file(options, without_twins(blocks)))
+        ways_in = {grouping.by_function[each].name for each in (whole.entry, *common.entries)}
+        return Written(grouping, _file(options, without_twins(blocks, ways_in)))
 
 
 def _dtype(name: str, options: EmitOptions) -> str:

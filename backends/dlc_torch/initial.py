@@ -146,6 +146,10 @@ def tensor(param: Param, functions: Mapping[str, Function], precision: str) -> E
     if param.kind == CONSTANT:
         return _table(function, more if dtype not in ("bool", "i64") else ())
     form = recognise(function)
+    if more and dtype in rows.NARROW and form is not None and form.draw != "constant":
+        # Drawn in f32, as all draws are, and rounded.
+        wide = replace(param, type=param.type.with_dtype("f32"))
+        return method(tensor(wide, functions, precision), "to", Word(rows.DTYPES[dtype]))
     if (
         form is None and param.sources and "." in param.name
     ):  # whose class does not hold what it is computed of

@@ -334,8 +334,12 @@ def truncated_normal(d: TorchDrafter, op: Op) -> Expr:
 
 
 def orthogonal(d: TorchDrafter, op: Op) -> Expr:
-    empty = d.create("torch.empty", sizes(op.out.type.axes), d.dtype_of(op.out.name), "f32")
-    return Call(Word("nn.init.orthogonal_"), (empty,))
+    """PyTorch decomposes no matrix of 16 bits: it is made in f32."""
+    dtype = d.dtype_of(op.out.name)
+    is_narrow = dtype in rows.NARROW
+    empty = d.create("torch.empty", sizes(op.out.type.axes), "f32" if is_narrow else dtype, "f32")
+    made = Call(Word("nn.init.orthogonal_"), (empty,))
+    return method(made, "to", Word(rows.DTYPES[dtype])) if is_narrow else made
 
 
 # --- composites ---------------------------------------------------------------------------------------------

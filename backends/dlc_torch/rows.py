@@ -63,6 +63,7 @@ ROWS: Mapping[str, str] = {
     # gradient
     "stop_gradient": "{x}.detach()",
 }
+NARROW = ("f16", "bf16")
 
 # Composites of the standard library that PyTorch has a name for. Their operands are those of the definition
 # in `dlc/std`; an attribute's slot is its value.

@@ -178,7 +178,11 @@ class _Loop:
     # --- functions of the script
 
     def _of_dtype(self, name: str) -> Lines:
-        return [line.replace("bf16", self.turns.precision) for line in NARROW[name]]
+        parameters = self.script.family.programs()[0].parameters
+        has_own = any(each.trainable and each.type.dtype not in ("float", "f32") for each in parameters)
+        wide = "grad.to(kept[name].dtype)" if has_own else "grad.float()"
+        lines = (line.replace("bf16", self.turns.precision) for line in NARROW[name])
+        return [line.replace("grad.float()", wide) for line in lines]
 
     def _evaluate(self, held: HeldOut) -> Lines:
         """Sums over batches, and numbers of these."""

@@ -266,11 +266,11 @@ class Source:
         """The end of a model's constructor."""
         if not is_main:
             return []
+        # Initial values are drawn in f32, which all draws are made in, and rounded.
         own = ["self.init_weights()"] if self.init_weights is not None else []
         # What is folded is for inference: there is no other mode.
-        return [
-            INDENT * 2 + line for line in (*self.final, *own, *(["self.eval()"] if self.is_folded else []))
-        ]
+        mode = ["self.eval()"] if self.is_folded else []
+        return [INDENT * 2 + line for line in (*own, *self.final, *mode)]
 
     def _signature(self, made: Class) -> list[str]:
         defaults = self.defaults or self.entry not in made.names

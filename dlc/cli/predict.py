@@ -75,6 +75,8 @@ def _lines(found: Sequence[Prediction]) -> list[str]:
 
 
 def _values(each: Prediction) -> str:
+    if each.left_out:
+        return f"left out: {each.left_out}"
     shown = ", ".join(f"{value:.4g}" for value in each.values[:6])
     more = ", …" if len(each.values) > 6 else ""
     return f"{shown}{more}" if len(each.shape) < 2 else f"{list(each.shape)}  {shown}{more}"

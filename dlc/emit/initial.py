@@ -160,6 +160,8 @@ def _combined(op: str, a: Form, b: Form) -> Form | None:
             return None
         a, b = b, a
     term = b.shift
+    if a.draw == "orthogonal" and op in ("add", "sub"):
+        return None  # no framework draws that by itself
     match op:
         case "mul":
             return a.times(term)

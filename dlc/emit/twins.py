@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from dlc.emit.body import Lines
 from dlc.emit.layout import WIDTH
@@ -18,10 +18,11 @@ _HEAD = re.compile(r"(?:def|class) (\w+)\b")
 _COMMENT = re.compile(r"(?:^|  )\s*# .*$")
 
 
-def without_twins(blocks: Sequence[Lines]) -> list[Lines]:
-    """The blocks without those that repeat an earlier one under another name, which all speak of by the earlier one's."""
+def without_twins(blocks: Sequence[Lines], ways_in: Container[str] = ()) -> list[Lines]:
+    """The blocks without those that repeat an earlier one under another name, which all speak of by the earlier one's. What is called from
+    elsewhere, by the names of `ways_in`, stays."""
     found = list(blocks)
-    while names := _free(_twins(found), found):
+    while names := _free(_twins(found, ways_in), found):
         found = [
             _renamed(lines, _replaced(lines, names))
             for lines in found
@@ -100,7 +101,7 @@ def _is_broken(part: Lines) -> bool:
     )
 
 
-def _twins(blocks: Sequence[Lines]) -> dict[str, str]:
+def _twins(blocks: Sequence[Lines], ways_in: Container[str]) -> dict[str, str]:
     """The names that go, with those that stay. A class that is asked for by its name stays what it is."""
     first: dict[tuple[str, ...], str] = {}
     names: dict[str, str] = {}
@@ -113,7 +114,7 @@ def _twins(blocks: Sequence[Lines]) -> dict[str, str]:
             filter(None, (_COMMENT.sub("", line) for line in (_anonymous(lines[0], name), *lines[1:])))
         )
         stays = first.setdefault(text, name)
-        if stays != name:
+        if stays != name and name not in ways_in:
             names[name] = stays
     return names
 

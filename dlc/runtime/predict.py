@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from dlc.ops.arrays import numpy_dtype
 from dlc.ops.npz import NpzFile
 from dlc.runtime import data
 from dlc.runtime.data import images
+from dlc.runtime.data.arrays import ArrayRows
 from dlc.runtime.data.files import can_t_read, missing_package
 from dlc.runtime.data.tokens import Tokenizer, of_run
 from dlc.runtime.reported import number
@@ -31,6 +32,7 @@ from dlc.types.tensor import TensorType
 Array = NDArray[Any]
 TABLES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 ROWS = 256  # of a table that the network sees together
+LACKS = "a value is missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +49,18 @@ class Guess:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What is said of one input: the likeliest classes, or the values of the output where it is no scores of classes."""
+    """What is said of one input: the likeliest classes, or the values of the output where it is no scores of classes. Of a row that is
+    `left_out` nothing is, and why."""
 
     input: str
     guesses: tuple[Guess, ...]
     values: tuple[float, ...] = ()
     shape: tuple[int, ...] = ()
+    left_out: str = ""
 
     def to_json(self) -> dict[str, Any]:
+        if self.left_out:
+            return {"input": self.input, "left_out": self.left_out}
         if self.guesses:
             return {"input": self.input, "top": [each.to_json() for each in self.guesses]}
         return {"input": self.input, "shape": list(self.shape), "values": list(map(number, self.values))}
@@ -78,7 +84,8 @@ def predict(
     top: int = 5,
 ) -> list[Prediction]:
     """What a trained block says of `inputs`: names of files (pictures, tables, arrays), or texts. `weights` is the folder of a run, or a
-    file of its only network. Without a `backend` that of the run answers. Raises SpecError."""
+    file of its only network. Without a `backend` that of the run answers. Raises SpecError, and warns where the run was of another
+    program."""
     trained = Trained.of(block, weights)
     try:
         given = [each for name in inputs for each in _read(trained, os.fspath(name))]
@@ -87,17 +94,27 @@ def predict(
             [problems.DATA.at(NO_SPAN, message=str(error), help=error.help, notes=error.notes)]
         ) from None
     runnable = trained.runnable(trained.backend_or(backend), device)
-    return [said for each in given for said in _said(trained, each, runnable(**each.fields)["scores"], top)]
+    found: list[Prediction] = []
+    for each in given:
+        scores = runnable(**each.fields)["scores"] if any(each.is_there) else ()
+        found += _said(trained, each, scores, top)
+    return found
 
 
 @dataclass(frozen=True)
 class _Given:
-    """Rows that the network sees together, and what they are called; `at` is the place in a text of which it is asked."""
+    """Rows that the network sees together, and what they are called; `at` is the place in a text of which it is asked. Those of a table
+    that lack a value are called, too, and are not in `fields`."""
 
     names: Sequence[str]
     fields: Mapping[str, Array]
     at: int | None = None
     tokenizer: Tokenizer | None = None
+    there: Sequence[bool] | None = None
+
+    @property
+    def is_there(self) -> Sequence[bool]:
+        return [True] * len(self.names) if self.there is None else self.there
 
 
 # --- reading
@@ -155,7 +172,8 @@ def _picture(trained: Trained, path: Path) -> dict[str, Array]:
 
 def _table(trained: Trained, path: Path, source: str) -> Iterator[_Given]:
     trained_on = trained.block.plan.source
-    options = {**SOURCES[source], **(trained_on.args if trained_on.name == source else {})}
+    known = trained_on.args if trained_on.name in TABLES.values() else {}  # of another kind of table as well
+    options = {key: known.get(key, usual) for key, usual in SOURCES[source].items()}
     block, fields = trained.block, trained.inputs
     if of_run(trained.about, block.folder, block.root) is not None:  # the same one, inside the root
         options["tokenizer"] = trained.about["tokenizer"]
@@ -163,11 +181,16 @@ def _table(trained: Trained, path: Path, source: str) -> Iterator[_Given]:
     # No root: the file is the user's own word, and may lie anywhere.
     request = Request(options, fields, {}, block.folder, None, trained.about)
     rows = data.open_rows(source, request)
-    for start in range(0, len(rows), ROWS):
-        index = np.arange(start, min(start + ROWS, len(rows)))
-        names = [f"{path}, row {each + 1}" if len(rows) > 1 else str(path) for each in index]
-        taken = rows.take(index, None)
-        yield _Given(names, {name: taken[name] for name in fields})
+    assert isinstance(rows, ArrayRows) and rows.left_out is not None
+    there = np.ones(len(rows) + len(rows.left_out), dtype=bool)
+    there[rows.left_out] = False
+    index = np.cumsum(there) - 1
+    for start in range(0, len(there), ROWS):
+        seen = there[start : start + ROWS]
+        numbers = range(start, start + len(seen))
+        names = [f"{path}, row {each + 1}" if len(there) > 1 else str(path) for each in numbers]
+        taken = rows.take(index[start : start + ROWS][seen], None)
+        yield _Given(names, {name: taken[name] for name in fields}, there=seen.tolist())
 
 
 def _arrays(trained: Trained, path: Path) -> Iterator[_Given]:
@@ -231,11 +254,14 @@ def _text(trained: Trained, text: str) -> _Given:
 # ----------------------------------------------------------------------------------------------
 
 
-def _said(trained: Trained, given: _Given, scores: Array, top: int) -> Iterator[Prediction]:
+def _said(trained: Trained, given: _Given, scores: Iterable[Array], top: int) -> Iterator[Prediction]:
     found = trained.answers
-    names = trained.classes
-    for i, name in enumerate(given.names):
-        row = np.asarray(scores[i], dtype=np.float64)
+    names, remaining = trained.classes, iter(scores)
+    for name, is_there in zip(given.names, given.is_there, strict=True):
+        if not is_there:
+            yield Prediction(name, (), left_out=LACKS)
+            continue
+        row = np.asarray(next(remaining), dtype=np.float64)
         if given.at is not None:
             row = row[given.at]
         if found.kind == CLASSES and row.ndim == 1:

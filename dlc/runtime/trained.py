@@ -5,6 +5,7 @@ So what stands between the batch and the network (a scale, a shift of tokens) is
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,7 @@ from dlc.runtime.compile import compile_model
 from dlc.runtime.weights import read_file
 from dlc.spec import TrainBlock, all_sources
 from dlc.types.tensor import TensorType
+from dlc.version import __version__
 
 Array = NDArray[Any]
 CLASSES, BINARY, VALUES = "classes", "binary", "values"
@@ -89,6 +91,22 @@ def _field(main: Function, name: str) -> str:
     return name if name in main.input_names else ""
 
 
+class OtherProgram(UserWarning):
+    """A run is asked through a spec that computes something else than it did."""
+
+
+def _compared(block: TrainBlock, manifest: Mapping[str, Any], folder: Path) -> None:
+    """Warns where a run was of another program. Its weights are taken all the same, as they fit: a loss or a metric may be all that is
+    new, and an older dlc may have said the same program otherwise."""
+    identity = manifest["identity"]
+    before = identity.get("program") if isinstance(identity, Mapping) else None
+    if before is None or before == setups.program_digest(block):
+        return
+    other = f", or was trained by dlc {manifest['dlc']}" if manifest["dlc"] != __version__ else ""
+    told = f"what `{block.plan.name}` computes is not what the run in {folder} was trained on: the spec has changed since"
+    warnings.warn(f"{told}, or is another one{other}", OtherProgram, stacklevel=4)
+
+
 @dataclass(frozen=True)
 class Trained:
     """A block and the weights of a run of it; `about` is what its data said of themselves, as far as that is known."""
@@ -106,7 +124,8 @@ class Trained:
 
     @staticmethod
     def of(block: TrainBlock, weights: str | os.PathLike[str]) -> Trained:
-        """`weights` is a run's folder, or a file of the only network's weights. Raises SpecError."""
+        """`weights` is a run's folder, or a file of the only network's weights. Raises SpecError, and warns where the run was of another
+        program."""
         place = Path(weights)
         folder = place if place.is_dir() else place.parent
         manifest = run_folder.manifest_of(folder)
@@ -115,6 +134,8 @@ class Trained:
             raise SpecError([problems.WEIGHTS_FILE.at(NO_SPAN, path=place, reason=reason, help=help)])
         found = _of_run(block, place) if place.is_dir() else _of_file(block, place)
         known = manifest or {}
+        if manifest is not None:
+            _compared(block, manifest, folder)
         about = known.get("data", {})
         return Trained(block, found, about if isinstance(about, dict) else {}, str(known.get("backend", "")))
 

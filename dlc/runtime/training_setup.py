@@ -174,11 +174,15 @@ FREE_SETTINGS = frozenset(
 )
 
 
+def program_digest(block: TrainBlock) -> str:
+    """Of what the block computes of a batch: its networks, its loss and its metrics."""
+    return hashlib.sha256(print_program(block.plan.program).encode()).hexdigest()[:16]
+
+
 def identity(block: TrainBlock, backend: Backend, data: Data) -> dict[str, Any]:
     """What must be the same for a run to be continued exactly; JSON values. Settings stand in it as the spec writes
     them, `program`, `trained` and the digests of the data for what no setting says."""
     plan = block.plan
-    program = hashlib.sha256(print_program(plan.program).encode()).hexdigest()[:16]
     rules = [(step, *each) for step in plan.steps for each in plan.rules(step)]
     trained = hashlib.sha256(json.dumps([paths for _, _, paths in rules]).encode()).hexdigest()[:16]
     held = {key: value for key, value in plan.settings.items() if key not in FREE_SETTINGS}
@@ -200,7 +204,7 @@ def identity(block: TrainBlock, backend: Backend, data: Data) -> dict[str, Any]:
         **held,
         **_written_rules(block),
         **({"accumulated": "as one batch"} if plan.settings["accumulate"] > 1 else {}),
-        "program": program,
+        "program": program_digest(block),
         "trained": trained,
         **data.digests,
     }

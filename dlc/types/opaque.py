@@ -100,10 +100,18 @@ def substituted(term: Term, values: Mapping[str, Any]) -> Term:
 
 def moved_size(dim: Any, values: Mapping[str, Any]) -> Any:
     """A size over a callee's parameters as one over what its caller gives for them."""
-    return dim.substitute({name: _told(values[name]) for name in dim.symbols if name in values})
+    return dim.substitute({name: _told(values[name], type(dim)) for name in dim.symbols if name in values})
 
 
-def _told(value: Any) -> Any:
+def _told(value: Any, size: Any) -> Any:
+    """What is given for a parameter as a `size` is computed of it: a number, or a size over the caller's."""
+    match value:
+        case Term("const" | "dim", (found,)):
+            return found
+        case Term("param", (name,)):
+            return size.symbol(name)
+        case Term() if value.op not in ("list", "tuple"):
+            return size.opaque(value)
     origin = getattr(value, "origin", None)
     return value if origin is None or isinstance(origin, Term) else origin
 

@@ -40,6 +40,11 @@ def test_a_class_that_is_asked_for_stays() -> None:
     assert without_twins(blocks) == blocks
 
 
+def test_what_is_called_from_elsewhere_stays() -> None:
+    found = without_twins(BLOCKS, ways_in={"turn2"})
+    assert [lines[0] for lines in found[:3]] == ["def turn(x):", "def turn2(x):", "def other(x):"]
+
+
 def test_towers_share_what_they_do_alike() -> None:
     artifact = dlc.load(SPECS / "multimodal/clip_vit_b32.dl")["Tiny"].emit("torch")
     (source,) = artifact.files.values()

@@ -137,6 +137,62 @@ def test_they_go_with_settings(name: str, settings: dict[str, object], backend: 
     compared(with_rules(folder, name).with_settings(**settings), backend, folder)
 
 
+GATHERED = """
+model Gathered(layers: int = 2)(x: [B, 4]) -> [B, 4] {
+    found = []
+    for i in range(layers) as layer {
+        x = x |> linear(4) |> dropout(0.1)
+        found = found + [x]
+    }
+    return sum(stack(found), axis=0)
+}
+
+train gathered {
+    net = Gathered()
+    batch (x: [B, 4], y: [B, 4]) from synthetic(batch=8)
+    minimize mse(net(x), y)
+    optimizer = sgd(lr=0.1)
+    settings { steps = 2, draws = "portable", log = 1 }
+}
+"""
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_draws_of_layers_that_are_gathered(backend: str, folder: Path) -> None:
+    (folder / "spec.dl").write_text(GATHERED, encoding="utf-8")
+    compared(block(folder, "gathered"), backend, folder)
+
+
+ORTHOGONAL = """
+module Layer(d: int)(x: [B, d]) -> [B, d] {
+    param own: [d, d] = orthogonal * 0.5 + 0.1
+    param narrow: bf16[d, d] = orthogonal
+    return x @ own + x @ cast(narrow, float)
+}
+
+model Turning()(x: [B, 4]) -> [B, 8] {
+    init linear.weight = orthogonal
+    return x |> linear(8) as up |> Layer(8) as layer
+}
+
+train turning {
+    net = Turning()
+    batch (x: [B, 4]) from synthetic(batch=8)
+    minimize mean(square(net(x)))
+    optimizer = sgd(lr=0.1)
+    settings { steps = 2, log = 1 }
+}
+"""
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_orthogonal_matrices_of_16_bits(precision: str, backend: str, folder: Path) -> None:
+    """They begin as those of 32 bits, rounded: no framework decomposes them."""
+    (folder / "spec.dl").write_text(ORTHOGONAL, encoding="utf-8")
+    compared(block(folder, "turning").with_settings(precision=precision), backend, folder)
+
+
 UNCALLED = {
     "digits": (
         "    net = Net()\n",

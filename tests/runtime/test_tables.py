@@ -14,6 +14,7 @@ from training_specs import loaded
 from dlc.diagnostics import SpecError
 from dlc.runtime import data
 from dlc.runtime.data import columns, growing
+from dlc.runtime.data.parts import number_of, part
 from dlc.runtime.training_data import open_data
 from dlc.source import Request, Rows, SourceError
 from dlc.types.dims import Dim
@@ -197,6 +198,8 @@ def test_what_is_missing(tmp_path: Path) -> None:
     assert dropped["x"].tolist() == [1] and dropped["y"].tolist() == [0]
     filled = everything(opened("csv", path, {"x": NUMBER}, missing=-1))
     assert filled["x"].tolist() == [1, -1, 3, -1]
+    kept = opened("csv", path, {"x": NUMBER}, missing="drop")
+    assert [number_of(part(kept, 1.0, None), row) for row in range(2)] == [0, 2]
     empty = csv(tmp_path / "e", {"x": ["NA", "nan"]})
     assert "all of them lack a value" in str(refused("csv", empty, {"x": NUMBER}, missing="drop"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from dlc.cli import build
 from dlc.diagnostics import SpecError
 from dlc.runtime.data.tokens import SPECIAL, trained
 from dlc.runtime.evaluate import Confusion
-from dlc.runtime.trained import Trained
+from dlc.runtime.trained import OtherProgram, Trained
 
 SPEC = """
 model Rows(d: int = 8)(features: [B, 2]) -> logits: [B, 3] {
@@ -196,6 +197,27 @@ def test_rows(folder: Path, tmp_path: Path) -> None:
     assert 0.5 < found.guesses[0].probability <= 1 and found.to_json()["top"][0]["class"] == "eel"
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_rows_that_are_left_out(suffix: str, folder: Path, tmp_path: Path) -> None:
+    """Also of a table of another kind than the one that was trained on; the others are called by their numbers in the file."""
+    spec = SPEC.replace("split=0.75", 'missing="drop", split=0.75', 1)
+    dropping = dlc.loads(spec, name=str(folder / "dropping.dl"))["rows"]
+    points = [(0, 0), (None, 0), (4, 0), *[(0, 4)] * 300, (0, None)]
+    asked = tmp_path / f"q.{suffix}"
+    if suffix == "csv":
+        lines = [",".join("" if each is None else str(each) for each in point) for point in points]
+        asked.write_text("\n".join(["x,y", *lines]) + "\n")
+    else:
+        asked.write_text("".join(f"{json.dumps(dict(zip('xy', point, strict=True)))}\n" for point in points))
+    found = dlc.predict(dropping, weights=folder / "rows", inputs=[asked])
+    assert [each.input for each in found] == [f"{asked}, row {i + 1}" for i in range(304)]
+    named = [each.guesses[0].name if each.guesses else each.left_out for each in found]
+    lacks = "a value is missing"
+    assert named == ["cat", lacks, "dog", *["eel"] * 300, lacks]
+    assert found[1].to_json() == {"input": f"{asked}, row 2", "left_out": lacks}
+    assert 'missing="drop"' in refused(folder, "rows", asked).help
+
+
 def test_the_same_as_in_training(folder: Path, tmp_path: Path) -> None:
     """On the rows of the training file the classes are those of the evaluation."""
     rows = (folder / "rows.csv").read_text().splitlines()
@@ -270,12 +292,28 @@ def test_weights(folder: Path, tmp_path: Path) -> None:
     told = refused(folder, "two", tmp_path / "r.csv", weights=folder / "two/a.safetensors")
     assert "several networks (a, b)" in told.message
     assert refused(folder, "rows", "x", weights=folder / "pets").message.endswith("it is no folder of a run")
-    assert refused(folder, "pictures", "x", weights=folder / "rows").code in (
+    with pytest.warns(OtherProgram):
+        told = refused(folder, "pictures", "x", weights=folder / "rows")
+    assert told.code in (
         "E0602",
         "E0603",
         "E0604",
         "E0710",
     )
+
+
+@pytest.mark.parametrize("ask", [Trained.of, dlc.evaluate])
+def test_the_run_of_another_spec(ask: Any, folder: Path, tmp_path: Path) -> None:
+    """What fits is taken, with a word; where nothing is known of the run, without."""
+    spec = dlc.loads(SPEC.replace("|> relu", "|> gelu", 1), name=str(folder / "other.dl"), root=folder)
+    with pytest.warns(OtherProgram, match=f"`rows` computes is not what the run in {folder / 'rows'} was"):
+        ask(spec["rows"], weights=folder / "rows")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ask(block(folder, "rows"), weights=folder / "rows")
+        alone = tmp_path / "net.safetensors"
+        alone.write_bytes((folder / "rows/net.safetensors").read_bytes())
+        ask(spec["rows"], weights=alone)
 
 
 def test_wrong_inputs(folder: Path, tmp_path: Path) -> None:

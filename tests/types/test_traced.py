@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dlc.types.dims import Dim
+from dlc.types.opaque import moved_size
 from dlc.types.terms import called, evaluate, moved, names, rooted, said, term, untraced
 from dlc.types.traced import Term, TracedFloat, TracedInt
 
@@ -64,3 +65,13 @@ def test_a_callees_numbers_in_the_callers_words() -> None:
 def test_terms_know_what_is_in_them() -> None:
     condition = Term("and", (Term("training"), Term("!=", (Term("param", ("d",)), Term("const", (3,))))))
     assert condition.holds("training") and not condition.holds("turn") and names(condition) == {"d"}
+
+
+def test_a_size_of_parameters_that_are_terms() -> None:
+    """What a caller gives for a parameter may be a number, a parameter of its own, or computed of these."""
+    d = Dim.symbol("d")
+    assert moved_size(2 * d, {"d": Term("const", (3,))}) == Dim.of(6)
+    assert moved_size(2 * d, {"d": Term("dim", (d + 1,))}) == 2 * d + 2
+    assert moved_size(2 * d, {"d": Term("param", ("width",))}) == 2 * Dim.symbol("width")
+    half = Term("call", ("int", Term("/", (Term("param", ("width",)), Term("const", (2,))))))
+    assert moved_size(d, {"d": half}).substitute({"width": 7}) == Dim.of(3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,22 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class ArrayRows:
-    """Arrays of equal length by field."""
+    """Arrays of equal length by field. `left_out` are rows of their file that are not among them, by number and from 0."""
 
     arrays: Mapping[str, Array]
     about: Mapping[str, Any] = field(default_factory=dict)
+    left_out: NDArray[np.int64] | None = field(default=None, kw_only=True)
 
     @property
     def fields(self) -> dict[str, Field]:
         return {name: _field(name, array) for name, array in self.arrays.items()}
+
+    @cached_property
+    def places(self) -> NDArray[np.int64] | None:
+        """Which row of its file each one is, where some were left out."""
+        if self.left_out is None or not len(self.left_out):
+            return None
+        return np.delete(np.arange(len(self) + len(self.left_out)), self.left_out)
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))

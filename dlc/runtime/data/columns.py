@@ -338,7 +338,7 @@ def read_rows(table: Table, request: Request) -> ArrayRows:
     if not readers:
         raise SourceError("the batch has no fields")
     wanted = [*dict.fromkeys(column for each in readers.values() for column in each.columns)]
-    arrays = _arrays(table, readers, wanted, request.options["missing"])
+    arrays, left_out = _arrays(table, readers, wanted, request.options["missing"])
     classes = {name: found for name, each in readers.items() if (found := each.classes()) is not None}
     about: dict[str, Any] = {"classes": classes} if classes else {}
     if FEATURES in readers and FEATURES not in table.names:
@@ -348,13 +348,16 @@ def read_rows(table: Table, request: Request) -> ArrayRows:
         about["columns"] = renamed
     for each in readers.values():
         about |= each.tokenizer.about if isinstance(each, Texts) else {}
-    return ArrayRows({name: each.whole(arrays[name]) for name, each in readers.items()}, about)
+    return ArrayRows(
+        {name: each.whole(arrays[name]) for name, each in readers.items()}, about, left_out=left_out
+    )
 
 
 def _arrays(
     table: Table, readers: Mapping[str, Reader], wanted: Sequence[str], missing: str | float
-) -> dict[str, Array]:
-    found = {name: Growing() for name in readers}
+) -> tuple[dict[str, Array], NDArray[np.int64]]:
+    """The values by field, and the numbers of the rows that were left out."""
+    found, left_out = {name: Growing() for name in readers}, [np.zeros(0, np.int64)]
     faults, rows = 0, 0
     told: list[tuple[str, str, str]] = []
     for chunk in table.chunks(wanted):
@@ -368,13 +371,14 @@ def _arrays(
         kept = _kept(read, chunk, missing)
         for name, each in read.items():
             found[name].add(_filled(each, missing)[kept])
+        left_out.append(rows + np.flatnonzero(~kept))
         rows += chunk.length
     if told:
         raise _wrong(told, faults)
     arrays = {name: each.array() for name, each in found.items()}
     if not any(map(len, arrays.values())):
         raise SourceError(f"{table.path} has no rows" + (": all of them lack a value" if rows else ""))
-    return arrays
+    return arrays, np.concatenate(left_out)
 
 
 def _is_filled(reader: Reader, missing: str | float) -> bool:

@@ -75,8 +75,11 @@ def _stretch(rows: Any, low: float, high: float, rest: bool) -> Rows:
 
 
 def number_of(rows: Rows, row: int) -> int:
-    """Which row of the source a row of a share is."""
-    return number_of(rows.rows, int(rows.numbers[row])) if isinstance(rows, Part) else row
+    """Which row of the source a row of a share is: of a file, those that it left out are counted."""
+    if isinstance(rows, Part):
+        return number_of(rows.rows, int(rows.numbers[row]))
+    places = getattr(rows, "places", None)
+    return row if places is None else int(places[row])
 
 
 def values_of(rows: Rows, field: str) -> Array:
