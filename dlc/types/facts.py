@@ -112,12 +112,14 @@ class Facts:
         return new
 
     def _keep_samples_of(self, fewer: Facts, relation: Relation) -> None:
-        """What failed for fewer facts fails for these, which are one more."""
-        if fewer._samples is None or fewer._system.lower != self._system.lower:
+        """What failed for fewer facts fails for these, which are one more, as long as they are said of the same symbols."""
+        before, now = fewer._system, self._system
+        if fewer._samples is None or before.lower != now.lower or before.forward != now.forward:
             return
         try:
             op, dim = _compared(relation)
-        except DimTooLarge:
+            dim = now.normal(dim)
+        except (DimTooLarge, ZeroDivisionError):
             return
         self._turns, self._samples = fewer._turns, [each for each in fewer._samples if each.fits(op, dim)]
 
