@@ -13,11 +13,9 @@ from dlc.ops.arrays import numpy_dtype
 from dlc.types.dims import Dim
 from dlc_onnx import rows
 from dlc_onnx.body import Body, tensor
+from dlc_onnx.naming import FIRST, LAST
 from dlc_onnx.saying import Say, Writer
 from dlc_onnx.template import Ref, evaluate
-
-LAST = 2**63 - 1  # the end of any axis, for Slice
-FIRST = -LAST
 
 
 def dims(value: Attr) -> tuple[Dim, ...]:
@@ -204,13 +202,16 @@ def _product(w: Writer, op: Op, sizes: Iterable[Dim], write: Callable[[Body], Re
         return write(w.body)
     some = w.body.one("Greater", w.sizes.scalar(prod(open_sizes, start=Dim.of(1))), 0)
     nothing = zeros(w, op)
-    result = w.body.define(op.op, op.out.type.dtype)
-    branches = [branch(w.body, write), branch(w.body, lambda body: body.one("Identity", nothing))]
+    result = w.body.define(f"{w.body.scope}/If", op.out.type.dtype)
+    branches = [
+        branch(w.body, "some", write),
+        branch(w.body, "none", lambda body: body.one("Identity", nothing)),
+    ]
     w.body.append("If", [some], [result], {"then_branch": branches[0], "else_branch": branches[1]})
     return result
 
 
-def branch(body: Body, write: Callable[[Body], Ref]) -> Any:
+def branch(body: Body, called: str, write: Callable[[Body], Ref]) -> Any:
     """A graph inside another one, with a single result."""
     from onnx import helper
 
@@ -219,7 +220,7 @@ def branch(body: Body, write: Callable[[Body], Ref]) -> Any:
     inner = body.nested()
     name = write(inner)
     output = helper.make_tensor_value_info(name, TYPES[inner.dtypes[name]], None)
-    return helper.make_graph(inner.nodes, "branch", [], [output])
+    return helper.make_graph(inner.nodes, f"{body.scope}/{called}", [], [output])
 
 
 def zeros(w: Writer, op: Op) -> Ref:
@@ -393,7 +394,7 @@ def over_whole(w: Writer, op: Op) -> Ref:
         row = rows.ROWS[op.op]
     else:
         row = rows.INTEGER_ROWS[op.op]
-        if not any(b in node.output for node in w.body.nodes if node.op_type == "Constant"):
+        if not w.body.is_constant(b):
             b = evaluate("Where(b == 0, 1, b)", {"b": b}.__getitem__, w.body)
     found: Ref = evaluate(row, {"a": a, "b": b}.__getitem__, w.body)
     return found

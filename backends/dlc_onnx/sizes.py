@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 from dlc.emit.sizes import Source, readable
 from dlc.ir.nodes import Function
@@ -13,6 +12,7 @@ from dlc.types.dim_solve import slope_and_rest
 from dlc.types.dims import Atom, Dim, Monomial
 from dlc.types.facts import Facts, Relation
 from dlc_onnx.body import Body
+from dlc_onnx.naming import size_name
 from dlc_onnx.template import Ref
 
 
@@ -49,28 +49,32 @@ class Sizes:
         constants = [dim.constant for dim in dims]
         if None not in constants:
             return self.body.ints(each for each in constants if each is not None)
-        return self._once(
-            ("vector", tuple(dims)), lambda: self.body.one("Concat", *map(self.size, dims), axis=0)
-        )
+        if len(dims) == 1:
+            return self.size(dims[0])
+        return self._once(size_name(*dims), lambda: self.body.one("Concat", *map(self.size, dims), axis=0))
 
     def scalar(self, dim: Dim) -> Ref:
         """A size as a number, i64[]."""
         if dim.constant is not None:
             return self.body.const(dim.constant, "i64")
-        return self._once(("scalar", dim), lambda: self.body.one("Squeeze", self.size(dim)))
+        return self._once(size_name(dim)[1:-1], lambda: self.body.one("Squeeze", self.size(dim)))
 
     def size(self, dim: Dim) -> Ref:
         """A size as a list of one, i64[1]."""
         if dim.constant is not None:
             return self.body.ints([dim.constant])
-        return self._once(("size", dim), lambda: self._sum(dim))
+        return self._once(size_name(dim), lambda: self._sum(dim))
 
-    def _once(self, key: Any, compute: Callable[[], Ref]) -> Ref:
-        """What all instances share belongs to none of them: its nodes are named at the root."""
-        known = self.body.shared(key)
+    def _once(self, name: str, compute: Callable[[], Ref]) -> Ref:
+        """What all instances share belongs to none of them: it has a name of its own at the root."""
+        known = self.body.shared(("size", name))
         if known is None:
-            with self.body.at(""):
-                known = self.body.share(key, compute())
+            start = len(self.body.nodes)
+            with self.body.at("/sizes"):
+                known = compute()
+            if known in self.body.fresh_results(start):
+                known = self.body.rename(known, self.body.names.fresh(f"/{name}"))
+            self.body.share(("size", name), known)
         return known
 
     def _sum(self, dim: Dim) -> Ref:
@@ -111,17 +115,15 @@ class Sizes:
 
     def _symbol(self, name: str) -> Ref:
         """A dim, read from an axis of an input that is the dim alone or linear in it."""
-        key = ("size", Dim.symbol(name))
-        known = self.body.shared(key)
-        if known is not None:
-            return known
+        return self._once(f"[{name}]", lambda: self._read(name))
+
+    def _read(self, name: str) -> Ref:
         if name in self.given:
-            return self.body.share(key, self.body.one("Unsqueeze", self.given[name], [0]))
+            return self.body.one("Unsqueeze", self.given[name], [0])
         source = self.sources[name]
         variable = self.inputs[self.function.inputs[source.input].name]
         read = self.body.one("Shape", variable, start=source.axis, end=source.axis + 1)
-        found = self.body.rename(self._solved(source, name, read), self.body.names.fresh(f"/{name}"))
-        return self.body.share(key, found)
+        return self._solved(source, name, read)
 
     def _solved(self, source: Source, name: str, read: Ref) -> Ref:
         factor, rest = slope_and_rest(source.size, name)
