@@ -32,7 +32,10 @@ def ints(value: Attr) -> list[int]:
 
 
 def reshape(w: Writer, op: Op) -> Ref:
-    """Squeeze or Unsqueeze where only axes of size 1 come or go; else Reshape, by a constant shape if possible."""
+    """Gather for one place of an axis that goes (`picks`), Squeeze or Unsqueeze where only axes of size 1 come or go; else Reshape,
+    by a constant shape if possible."""
+    if op.attr("place") is not None:
+        return pick(w, op)
     x, source, target = w.value(op.inputs[0]), w.type(op.inputs[0]).axes, dims(op.attr("shape"))
     if source == target:
         return x
@@ -46,6 +49,13 @@ def reshape(w: Writer, op: Op) -> Ref:
     if constant is not None:
         return w.body.one("Reshape", x, constant)
     return w.body.one("Reshape", x, w.sizes.vector(target), allowzero=1)
+
+
+def pick(w: Writer, op: Op) -> Ref:
+    """`x[2]`: what stands at one place of an axis."""
+    axis = op.integer("axis")
+    place = from_end(_dim(op, "place"), w.type(op.inputs[0]).axes[axis])
+    return w.body.one("Gather", w.value(op.inputs[0]), w.sizes.scalar(place), axis=axis)
 
 
 def inserted(short: Sequence[Dim], long: Sequence[Dim]) -> list[int]:
@@ -107,8 +117,9 @@ def slice_(w: Writer, op: Op) -> Ref:
     return w.body.one("Slice", x, bounds(w, starts), bounds(w, stops), places, steps)
 
 
-def from_end(place: Dim, size: Dim) -> Dim:
+def from_end(place: int | Dim, size: Dim) -> Dim:
     """A place of an axis, as the negative number that counts from its end if only that is known."""
+    place = Dim.of(place)
     gap = (place - size).constant
     return Dim.of(gap) if place.constant is None and gap is not None and gap < 0 else place
 

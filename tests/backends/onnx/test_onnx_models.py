@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dlc_onnx import BACKEND
+from dlc_onnx.graphs import every_node
 
 import dlc
 from dlc.backend import EmitOptions
@@ -89,7 +91,7 @@ def test_nodes_and_values_are_named_by_their_instance() -> None:
     assert len(results) == len(graph.node)
     assert results["/h.2/attn/c_attn/MatMul"] == ["/h.2/attn/c_attn/MatMul"]
     assert results["/h.2/attn/c_attn/Add"] == ["/h.2/attn/c_attn"]
-    assert results["/h.2/attn/Squeeze"] == ["/h.2/attn/q"]
+    assert results["/h.2/attn/Gather"] == ["/h.2/attn/q"]
     assert results["/h.2/mlp/c_proj/Add"] == ["/h.2/mlp"]
     assert results["/h.2/Add_1"] == ["/h.2"]
     assert results["/MatMul"] == ["logits"]
@@ -106,12 +108,30 @@ model M()(x: [B, T, 9]) -> (y: [T, B, 9], z: [B, 2 * T + 1, 9]) {
 """
     graph = proto(loads(text).emit("onnx", optimize=0)).graph
     made = {name: node.op_type for node in graph.node for name in node.output}
-    assert {name for name, kind in made.items() if kind == "Constant"} == {
-        "/[0]", "/[1]", "/0.5", "/steps", "/[9]",
-    }  # fmt: skip
+    constants = {name for name, kind in made.items() if kind == "Constant"}
+    assert constants == {"/0", "/0.5", "/steps", "/[1]", "/[9]"}
     assert {name for name, kind in made.items() if kind == "Shape"} == {"/[B]", "/[T]"}
     assert made["/[T,1,1]"] == made["/[B,1,9]"] == "Concat"  # axes that are there already may be given as 1
     assert made["/T"] == "Squeeze"
+
+
+def test_one_place_of_an_axis_is_gathered() -> None:
+    """Where its axis goes at once, and nothing else reads the slice."""
+    text = """
+model M()(x: [B, T, 6]) -> (a: [B, 6], b: [B, 6], c: [B, T], d: [B, 1, 6], e: [B, 6], f: [B, 6]) {
+    first = x[:, 0:1]
+    scan xt in x with h = zeros([B, 6]) {
+        h = h + xt[0]
+    }
+    return x[:, T - 1], x[:, T // 2], x[:, :, 2], first, squeeze(first, 1), h
+}
+"""
+    x = np.random.default_rng(0).standard_normal((2, 5, 6)).astype(np.float32)
+    graph = agree(loads(text), {"x": x}).native.graph
+    kinds = Counter(node.op_type for node in graph.node)
+    assert kinds["Gather"] == 3 and kinds["Slice"] == 1
+    assert Counter(node.op_type for node in every_node(graph.node))["Gather"] == 4
+    agree_with_functions(loads(text), {"x": x[:, :1]})
 
 
 def test_nodes_that_say_one_op_stand_under_it() -> None:

@@ -45,10 +45,6 @@ GAPS: dict[tuple[str, str], tuple[type[Exception], str]] = {
     ("tvm", "llama3"): ATTENTION,
     ("tvm", "gpt2"): UNSHAPED,
     ("tvm", "bert"): UNSHAPED,
-    ("tvm", "Last"): (
-        ValueError,
-        "Squeeze axis 1 has a symbolic extent",
-    ),  # of a slice, which it takes for open
 }
 
 
