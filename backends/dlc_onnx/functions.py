@@ -231,12 +231,9 @@ class FunctionWriter(Writer):
 
     def _bind(self, op: Op, results: Sequence[Ref], start: int) -> None:
         """Let the op's values be these; those that its nodes, from `start` on, have just made take the values' names."""
-        path = ""
-        if not op.path:
-            path = f"{self.frame.scope}/{op.op.strip('_')}"
-            moved = self.body.gather(start, lambda: self._scopes.fresh(path))
-            results = [Ref(moved.get(each, each)) for each in results]
-            path = path if moved and len(results) == 1 else ""
+        path, moved = ("", {}) if op.path else self._gathered(op, start)
+        results = [Ref(moved.get(each, each)) for each in results]
+        path = path if len(results) == 1 else ""
         fresh, names = self.body.fresh_results(start), dict[str, str]()
         for value, made in zip(op.outputs, results, strict=True):
             if made in fresh and made not in names:
@@ -244,6 +241,17 @@ class FunctionWriter(Writer):
         self.body.settle(start, names)
         for value, made in zip(op.outputs, results, strict=True):
             self._set(value, self.body.keep(Ref(names.get(made, made))))
+
+    def _gathered(self, op: Op, start: int) -> tuple[str, dict[str, str]]:
+        """The path under which an op's nodes stand, if they are several, and the new names of their results."""
+        paths: list[str] = []
+
+        def path() -> str:
+            paths.append(self._scopes.fresh(f"{self.frame.scope}/{op.op.strip('_')}"))
+            return paths[0]
+
+        moved = self.body.gather(start, path)
+        return (paths[0] if paths else ""), moved
 
     def _named(self, op: Op, value: Value, made: str, path: str) -> str:
         """The best name that there is for a result: as it is wanted, after its instance, as in the spec, after the op (`path`)."""

@@ -78,28 +78,30 @@ class Sizes:
         return known
 
     def _sum(self, dim: Dim) -> Ref:
-        total: Ref | None = None
-        for monomial, coefficient in dim.ordered():
-            if total is not None and coefficient < 0:
-                total = self.body.one("Sub", total, self._term(monomial, -coefficient))
-            else:
-                term = self._term(monomial, coefficient)
-                total = term if total is None else self.body.one("Add", total, term)
-        assert total is not None
+        """Its parts are sizes of their own, which others may share."""
+        (monomial, coefficient), *rest = dim.ordered()
+        if not rest:
+            return self._term(monomial, coefficient)
+        total = self.size(Dim({monomial: coefficient}))
+        for monomial, coefficient in rest:
+            part = self.size(Dim({monomial: abs(coefficient)}))
+            total = self.body.one("Sub" if coefficient < 0 else "Add", total, part)
         return total
 
     def _term(self, monomial: Monomial, coefficient: int) -> Ref:
-        factors = [self._atom(atom) for atom, power in monomial for _ in range(power)]
-        if coefficient != 1 or not factors:
-            factors.append(self.body.ints([coefficient]))
-        result = factors[0]
-        for factor in factors[1:]:
+        if coefficient != 1:
+            return self.body.one("Mul", self.size(Dim({monomial: 1})), [coefficient])
+        atoms = [atom for atom, power in monomial for _ in range(power)]
+        if len(atoms) == 1:
+            return self._atom(atoms[0])
+        result, *factors = (self.size(Dim({((atom, 1),): 1})) for atom in atoms)
+        for factor in factors:
             result = self.body.one("Mul", result, factor)
         return result
 
     def _atom(self, atom: str | Atom) -> Ref:
         if isinstance(atom, str):
-            return self._symbol(atom)
+            return self._read(atom)
         a, b = atom.args
         if atom.op == "//":
             return self._quotient(a, b)
@@ -113,11 +115,8 @@ class Sizes:
             top = self.body.one("Sub", top, self.body.one("Mod", top, bottom))
         return self.body.one("Div", top, bottom)
 
-    def _symbol(self, name: str) -> Ref:
-        """A dim, read from an axis of an input that is the dim alone or linear in it."""
-        return self._once(f"[{name}]", lambda: self._read(name))
-
     def _read(self, name: str) -> Ref:
+        """A dim, read from an axis of an input that is the dim alone or linear in it."""
         if name in self.given:
             return self.body.one("Unsqueeze", self.given[name], [0])
         source = self.sources[name]
