@@ -21,13 +21,12 @@ SETTINGS: dict[str, Any] = {
     "pair_e": 4, "widen": 2, "extra_blocks": 1, "ce": 10, "extra_e": 4, "template_blocks": 1, "ct": 12, "template_e": 4,
     "template_d": 6, "turns": 2, "ipa_heads": 3, "ipa_e": 4, "d": 8,
 }  # fmt: skip
-TEMPLATES = ("template_angles", "template_pairs", "template_mask")
 BACKENDS = ("torch", "onnx", "tvm")
 LENGTHS = (8, 24, 64)
 
 
 def main() -> None:
-    model = dlc.load(SPEC)["AlphaFold2"](**SETTINGS).with_inputs(*TEMPLATES)
+    model = dlc.load(SPEC)["AlphaFold2"](**SETTINGS)
     weights = model.initial_weights(0)
     made: dict[str, Any] = {}
     for backend in BACKENDS:
