@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from dlc.ops.arrays import numpy_dtype
-from dlc_onnx.naming import Numbered
+from dlc_onnx.graphs import every_node, rename_in
+from dlc_onnx.naming import Numbered, constant_name
 from dlc_onnx.rows import DTYPES, MOVES, NARROW_INTS, OPSET, TYPES, WIDER_IN
 from dlc_onnx.template import Ref
 
@@ -38,12 +40,13 @@ class Body:
     scope: str = ""
     place: str = ""
     node_names: Numbered = field(default_factory=Numbered)
+    outer: Body | None = None
     _shared: dict[Any, Ref] = field(default_factory=dict)
     _kept: set[str] = field(default_factory=set)
 
     def nested(self) -> Body:
         """A graph inside this one, which sees its values: names are unique in both."""
-        return replace(self, nodes=[], _shared=dict(self._shared), _kept=set(self._kept))
+        return replace(self, nodes=[], outer=self, _shared=dict(self._shared), _kept=set(self._kept))
 
     # Values
 
@@ -53,16 +56,23 @@ class Body:
         self.dtypes[name] = dtype
         return name
 
-    def const(self, value: Attr, dtype: str, shape: Iterable[int] = ()) -> Ref:
-        """A constant, one node for all its uses."""
+    def const(self, value: Attr, dtype: str, shape: Iterable[int] = (), hint: str = "") -> Ref:
+        """A constant, one node for all its uses, those in graphs of nodes included. One that is too long to be called by its numbers
+        is called `hint`."""
+        if self.outer is not None:
+            return self.outer.const(value, dtype, shape, hint)
         import numpy as np
 
         with np.errstate(all="ignore"):
             array = np.array(value, numpy_dtype(dtype)).reshape(tuple(shape))
         key = (dtype, array.shape, array.tobytes())
         if key not in self._shared:
+            called = constant_name(array, dtype)
             with self.at(""):
-                (name,) = self._node("Constant", [], [dtype], {"value": tensor(array, dtype)})
+                name = self.define(f"/{hint if hint and called == 'Constant' else called}", dtype)
+                self._append(
+                    "Constant", self.node_names.fresh(name), [], [name], {"value": tensor(array, dtype)}
+                )
             self.share(key, name)
         return self._shared[key]
 
@@ -70,6 +80,12 @@ class Body:
         """A list of i64, such as axes."""
         found = tuple(values)
         return self.const(found, "i64", (len(found),))
+
+    def is_constant(self, name: str) -> bool:
+        """Whether a value is one of these."""
+        if self.outer is not None:
+            return self.outer.is_constant(name)
+        return any(name in node.output for node in self.nodes if node.op_type == "Constant")
 
     def cast(self, value: str, dtype: str) -> Ref:
         """The value in a dtype; itself if it has that."""
@@ -122,12 +138,46 @@ class Body:
         """Let the result of the last node have another name. Nothing may have used it yet."""
         outputs = self.nodes[-1].output
         outputs[list(outputs).index(old)] = new
-        self.dtypes[new] = self.dtypes.pop(old)
+        self._renamed(old, new)
         return Ref(new)
 
-    def fresh_result(self, name: str) -> bool:
-        """Whether the last node made this, and nothing has taken it yet: then it may be renamed."""
-        return bool(self.nodes) and name in self.nodes[-1].output and name not in self._kept
+    def _renamed(self, old: str, new: str) -> None:
+        if old == new:
+            return
+        self.dtypes[new] = self.dtypes.pop(old)
+        self.names.release(old)
+
+    def fresh_results(self, start: int) -> set[str]:
+        """What the nodes from `start` on have made and nothing has taken yet: these may be renamed."""
+        return {name for node in self.nodes[start:] for name in node.output if name not in self._kept}
+
+    def settle(self, start: int, names: Mapping[str, str]) -> None:
+        """Let results of the nodes from `start` on, which nothing else has read yet, have other names."""
+        if not names:
+            return
+        for old, new in names.items():
+            self._renamed(old, new)
+        for node in every_node(self.nodes[start:]):
+            rename_in(node, names)
+
+    def gather(self, start: int, scope: Callable[[], str]) -> dict[str, str]:
+        """Let the nodes from `start` on that are named by the path at work stand under a scope, if they are several: the new names of
+        their results."""
+        own = re.compile(re.escape(self.scope) + r"/\w+\Z")
+        nodes = (node for node in every_node(self.nodes[start:]) if node.op_type != "Constant")
+        found = [node for node in nodes if own.match(node.name)]
+        if len(found) < 2:
+            return {}
+        names: dict[str, str] = {}
+        for node in found:
+            self.node_names.release(node.name)
+        path = scope()
+        for node in found:
+            made = [name for name in node.output if own.match(name)]
+            node.name = self.node_names.fresh(f"{path}/{node.op_type}")
+            names |= {name: self.names.fresh(node.name) for name in made}
+        self.settle(start, names)
+        return names
 
     def share(self, key: Any, name: Ref) -> Ref:
         """Keep a value for further uses under a key."""
@@ -198,7 +248,11 @@ class Body:
         wide = wider.get(self.dtypes[name])
         if wide is None:
             return Ref(name)
-        return self.shared(("wide", name)) or self.share(("wide", name), self.cast(name, wide))
+        known = self.shared(("wide", name))
+        if known is not None:
+            return known
+        cast = self.rename(self.cast(name, wide), self.names.fresh(f"{name}:{wide}"))
+        return self.share(("wide", name), cast)
 
     def _node(
         self, kind: str, inputs: Sequence[str], dtypes: Sequence[str], attrs: Mapping[str, Any]

@@ -24,6 +24,7 @@ from dlc.types.tensor import TensorType
 from dlc.version import __version__
 from dlc_onnx import rows
 from dlc_onnx.functions import Emission, FunctionWriter, known, value_info
+from dlc_onnx.picks import with_picks
 
 if TYPE_CHECKING:
     import onnx
@@ -45,6 +46,7 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
     limits = index_rooms(program)
     program = guarded(resolve_float(program, options.precision), limits, lambda op: known(op.op))
     program, draws = hoist_randomness(unroll(program, lambda op: not op.attr("shared")))
+    program = with_picks(program)
     # A GPU computes in bf16 itself.
     wider = {k: v for k, v in rows.WIDER.items() if not (k == "bf16" and options.target == "cuda")}
     emission = Emission(program, wider, inline=not options.functions)

@@ -27,10 +27,11 @@ from dlc.types.tensor import TensorType
 from dlc_onnx import layers, methods, rows
 from dlc_onnx.body import Body
 from dlc_onnx.frames import Frame, inlined
+from dlc_onnx.graphs import every_node, read_by
 from dlc_onnx.integers import INTEGERS
-from dlc_onnx.naming import Numbered, function_names, within
+from dlc_onnx.naming import Numbered, bare, function_names, within
 from dlc_onnx.saying import Say, Writer
-from dlc_onnx.scans import Scan, Turn, every_node, read_by
+from dlc_onnx.scans import Scan, Turn, given_out
 from dlc_onnx.sizes import Sizes
 from dlc_onnx.template import Ref, evaluate
 
@@ -124,7 +125,7 @@ class FunctionWriter(Writer):
         self.body = Body(emission.wider)
         self.inputs = {each.name: self.body.define(each.name, each.type.dtype) for each in function.inputs}
         self.given = {name: self.body.define(name, "i64") for name in function.given_sizes}
-        self.outputs = [Ref(self.body.names.fresh(name)) for name, _ in function.outputs]
+        self.outputs = [self._output(name) for name, _ in function.outputs]
         self.params: dict[str, Ref] = {}
         self.updated: dict[str, Ref] = {}
         self.requires: dict[str, Ref] = {}
@@ -134,6 +135,11 @@ class FunctionWriter(Writer):
             self.frame.wanted.setdefault(value, name)
         self._scopes = Numbered()
         self._typed: dict[str, TensorType] = {}
+
+    def _output(self, name: str) -> Ref:
+        """An output's name; where an input has it, `x_out`."""
+        free = self.body.names.fresh(name)
+        return Ref(free if free == name else self.body.names.fresh(f"{name}_out"))
 
     # What sayings ask
 
@@ -178,11 +184,16 @@ class FunctionWriter(Writer):
             # An input, or a value under two names, is handed out as a copy.
             if self.value(value) != name:
                 self.body.rename(self.body.one("Identity", self.value(value)), name)
-        for prefix, table in (("/require", self.requires), ("/update", self.updated)):
-            with self.body.at(prefix):
-                table.update((key, self.body.one("Identity", value)) for key, value in list(table.items()))
+        self._hand_out(self.requires, dict.fromkeys(self.requires, "require"))
+        self._hand_out(self.updated, {path: f"{path}_out" for path in self.updated})
         read = set(read_by(self.body.nodes))
         self.params = {path: name for path, name in self.params.items() if name in read}
+
+    def _hand_out(self, table: dict[str, Ref], names: Mapping[str, str]) -> None:
+        """Let further outputs have names of their own."""
+        for key, value in list(table.items()):
+            copy = self.body.one("Identity", value)
+            table[key] = self.body.rename(copy, self.body.names.fresh(names[key]))
 
     def _write_body(self) -> None:
         for op in self.frame.body:
@@ -195,9 +206,10 @@ class FunctionWriter(Writer):
         if structural is not None:
             structural(self, op)
             return
+        start = len(self.body.nodes)
         result = self._said(op)
         if result is not None:
-            self.bind(op, result)
+            self._bind(op, result if isinstance(result, tuple) else (result,), start)
         elif op.callee:
             self._call(op)
         else:
@@ -218,21 +230,34 @@ class FunctionWriter(Writer):
     def _lookup(self, op: Op) -> layers.Lookup:
         return layers.lookup(self, op)
 
-    def bind(self, op: Op, result: Any) -> None:
-        """Let the op's values be these; those that its last node has just made take the values' names."""
-        results = result if isinstance(result, tuple) else (result,)
-        for value, name in zip(op.outputs, results, strict=True):
-            if self.body.fresh_result(name):
-                name = self._named(op, value, name)
-            self._set(value, self.body.keep(Ref(name)))
+    def _bind(self, op: Op, results: Sequence[Ref], start: int) -> None:
+        """Let the op's values be these; those that its nodes, from `start` on, have just made take the values' names."""
+        path, moved = ("", {}) if op.path else self._gathered(op, start)
+        results = [Ref(moved.get(each, each)) for each in results]
+        path = path if len(results) == 1 else ""
+        fresh, names = self.body.fresh_results(start), dict[str, str]()
+        for value, made in zip(op.outputs, results, strict=True):
+            if made in fresh and made not in names:
+                names[made] = self._named(op, value, made, path)
+        self.body.settle(start, names)
+        for value, made in zip(op.outputs, results, strict=True):
+            self._set(value, self.body.keep(Ref(names.get(made, made))))
 
-    def _named(self, op: Op, value: Value, made: str) -> str:
-        """The result of the last node under the best name that there is for it."""
-        wanted = self.frame.wanted.pop(value.name, None)
-        if wanted is not None:
-            return self.body.rename(made, wanted if wanted in self.outputs else self.body.names.fresh(wanted))
-        hint = self.frame.hint(op, value)
-        return self.body.rename(made, self.body.names.fresh(hint)) if hint else made
+    def _gathered(self, op: Op, start: int) -> tuple[str, dict[str, str]]:
+        """The path under which an op's nodes stand, if they are several, and the new names of their results."""
+        paths: list[str] = []
+
+        def path() -> str:
+            paths.append(self._scopes.fresh(f"{self.frame.scope}/{op.op.strip('_')}"))
+            return paths[0]
+
+        moved = self.body.gather(start, path)
+        return (paths[0] if paths else ""), moved
+
+    def _named(self, op: Op, value: Value, made: str, path: str) -> str:
+        """The best name that there is for a result: as it is wanted, after its instance, as in the spec, after the op (`path`)."""
+        hint = self.frame.hint(op, value) or path
+        return self._wanted(value) or (self.body.names.fresh(hint) if hint else made)
 
     def _set(self, value: Value, name: Ref) -> None:
         self.frame.values[value.name] = name
@@ -262,7 +287,7 @@ class FunctionWriter(Writer):
         inputs += [self.parameter(prefixed(op.path, path)) for path in emitted.params]
         updates = [prefixed(op.path, path) for path in emitted.updates]
         scope = within(self.frame.scope, op.path or self.callee(op).source.strip("_"))
-        outputs = [(self.frame.hint(op, value) or scope, value.type.dtype) for value in op.outputs]
+        outputs = [(self._called(op, value) or scope, value.type.dtype) for value in op.outputs]
         outputs += [(f"{scope}/require", "bool") for _ in emitted.requires]
         outputs += [(f"{scope}/update", self.parameter_type(path).dtype) for path in updates]
         results = self.body.call(emitted.name, rows.DOMAIN, scope, inputs, outputs)
@@ -274,23 +299,43 @@ class FunctionWriter(Writer):
             self._require(message, name)
         self.updated.update(zip(updates, results[count + len(emitted.requires) :], strict=True))
 
+    def _called(self, op: Op, value: Value) -> str:
+        """What a result of a call is called; "" where only the callee has called it so."""
+        inside = {name for _, name in self.callee(op).outputs}
+        return "" if not op.path and value.name in inside else self.frame.hint(op, value)
+
     # Structural ops
 
     def _loop(self, op: Op) -> None:
         """A `Scan`. What a turn checks is carried along, as one bool for each message."""
         loop = Loop.of(op)
+        names = self._loop_names(loop)
         turn, checks = self._turn(op, loop)
         states = [self.value(each.first) for each in loop.carried]
         sources = [self.value(each.source) for each in loop.sequences]
-        hints = [self.frame.hint(op, value) or f"{self.frame.scope}/{value.name}" for value in op.outputs]
         first = [self.body.const(True, "bool")] * len(checks)
         count = len(states)
-        hints[count:count] = [f"{self.frame.scope}/require"] * len(checks)
-        found = Scan(self.body, self.sizes, loop, turn, [*states, *first], sources, hints).write()
+        names[count:count] = [self.body.names.fresh(f"{self.frame.scope}/require") for _ in checks]
+        found = Scan(self.body, self.sizes, loop, turn, [*states, *first], sources, names).write()
         for value, name in zip(op.outputs, (*found[:count], *found[count + len(checks) :]), strict=True):
             self._set(value, self.body.keep(name))
         for message, name in zip(checks, found[count:], strict=False):
             self._require(message, name)
+
+    def _loop_names(self, loop: Loop) -> list[str]:
+        """What a loop's results are called: `h_last`, what is carried, and as in the spec what is stacked."""
+        last = [(each.out, "_last") for each in loop.carried]
+        return [
+            self._wanted(value) or self.body.names.fresh(f"{self.frame.scope}/{bare(value.name)}{suffix}")
+            for value, suffix in (*last, *((each.out, "") for each in loop.stacked))
+        ]
+
+    def _wanted(self, value: Value) -> str:
+        """The name that a value must have, if it must."""
+        wanted = self.frame.wanted.pop(value.name, None)
+        if wanted is None:
+            return ""
+        return wanted if wanted in self.outputs else self.body.names.fresh(wanted)
 
     def _turn(self, op: Op, loop: Loop) -> tuple[Turn, list[str]]:
         """A turn of a loop as a graph, and the messages of what it checks."""
@@ -299,7 +344,15 @@ class FunctionWriter(Writer):
         index = [loop.index or Value("index", INDEX_TYPE)] if loop.index or not loop.sequences else []
         carried, slices = ([each.arg for each in part] for part in (loop.carried, loop.sequences))
         args = [*carried, *index, *slices]
-        given = {each.name: self.body.define(f"{frame.scope}/{each.name}", each.type.dtype) for each in args}
+        hints = [f"{bare(each.name)}_prev" for each in carried]
+        hints += [
+            each.name if bare(each.name) == each.name else f"{bare(each.name)}_item"
+            for each in args[len(carried) :]
+        ]
+        given = {
+            each.name: self.body.define(f"{frame.scope}/{hint}", each.type.dtype)
+            for each, hint in zip(args, hints, strict=True)
+        }
         types = {each.name: each.type for each in (*args, *(v for o in walk(loop.body) for v in o.outputs))}
         self.frame, self.requires = frame.inside(loop.body, given, types), {}
         self._write_body()
@@ -310,7 +363,7 @@ class FunctionWriter(Writer):
         items = [self.value(each.item) for each in loop.stacked]
         checks = {message: self.body.define(f"{frame.scope}/require", "bool") for message in self.requires}
         held = [self.body.one("And", checks[message], value) for message, value in self.requires.items()]
-        gives = [self.body.one("Identity", name) for name in (*last, *held, *items)]
+        gives = given_out(self.body, [*last, *held, *items])
         at = len(carried)
         names = list(given.values())
         names[at:at] = checks.values()
@@ -327,7 +380,8 @@ class FunctionWriter(Writer):
     def _const(self, op: Op) -> None:
         type = op.out.type
         assert type.shape is not None
-        self.frame.values[op.out.name] = self.body.const(op.attr("value"), type.dtype, type.shape)
+        hint = self.frame.hint(op, op.out).strip("/")
+        self.frame.values[op.out.name] = self.body.const(op.attr("value"), type.dtype, type.shape, hint)
 
     def _update(self, op: Op) -> None:
         self.updated[self.frame.parameter(op.text("path"))] = self.value(op.inputs[0])

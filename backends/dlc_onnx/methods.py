@@ -11,12 +11,10 @@ from dlc.types.dims import Dim
 from dlc_onnx import rows
 from dlc_onnx.body import Body
 from dlc_onnx.integers import without_lone_axes
+from dlc_onnx.naming import FIRST, LAST
 from dlc_onnx.running import cumprod
 from dlc_onnx.saying import Say, Writer
 from dlc_onnx.template import Ref, evaluate
-
-LAST = 2**63 - 1  # the end of any axis, for Slice
-FIRST = -LAST
 
 
 def dims(value: Attr) -> tuple[Dim, ...]:
@@ -33,7 +31,10 @@ def ints(value: Attr) -> list[int]:
 
 
 def reshape(w: Writer, op: Op) -> Ref:
-    """Squeeze or Unsqueeze where only axes of size 1 come or go; else Reshape, by a constant shape if possible."""
+    """Gather for one place of an axis that goes (`picks`), Squeeze or Unsqueeze where only axes of size 1 come or go; else Reshape,
+    by a constant shape if possible."""
+    if op.attr("place") is not None:
+        return pick(w, op)
     x, source, target = w.value(op.inputs[0]), w.type(op.inputs[0]).axes, dims(op.attr("shape"))
     if source == target:
         return x
@@ -47,6 +48,13 @@ def reshape(w: Writer, op: Op) -> Ref:
     if constant is not None:
         return w.body.one("Reshape", x, constant)
     return w.body.one("Reshape", x, w.sizes.vector(target), allowzero=1)
+
+
+def pick(w: Writer, op: Op) -> Ref:
+    """`x[2]`: what stands at one place of an axis."""
+    axis = op.integer("axis")
+    place = from_end(_dim(op, "place"), w.type(op.inputs[0]).axes[axis])
+    return w.body.one("Gather", w.value(op.inputs[0]), w.sizes.scalar(place), axis=axis)
 
 
 def inserted(short: Sequence[Dim], long: Sequence[Dim]) -> list[int]:
@@ -108,8 +116,9 @@ def slice_(w: Writer, op: Op) -> Ref:
     return w.body.one("Slice", x, bounds(w, starts), bounds(w, stops), places, steps)
 
 
-def from_end(place: Dim, size: Dim) -> Dim:
+def from_end(place: int | Dim, size: Dim) -> Dim:
     """A place of an axis, as the negative number that counts from its end if only that is known."""
+    place = Dim.of(place)
     gap = (place - size).constant
     return Dim.of(gap) if place.constant is None and gap is not None and gap < 0 else place
 
@@ -205,13 +214,16 @@ def _product(w: Writer, op: Op, sizes: Iterable[Dim], write: Callable[[Body], Re
         return write(w.body)
     some = w.body.one("Greater", w.sizes.scalar(prod(open_sizes, start=Dim.of(1))), 0)
     nothing = zeros(w, op)
-    result = w.body.define(op.op, op.out.type.dtype)
-    branches = [branch(w.body, write), branch(w.body, lambda body: body.one("Identity", nothing))]
+    result = w.body.define(f"{w.body.scope}/If", op.out.type.dtype)
+    branches = [
+        branch(w.body, "some", write),
+        branch(w.body, "none", lambda body: body.one("Identity", nothing)),
+    ]
     w.body.append("If", [some], [result], {"then_branch": branches[0], "else_branch": branches[1]})
     return result
 
 
-def branch(body: Body, write: Callable[[Body], Ref]) -> Any:
+def branch(body: Body, called: str, write: Callable[[Body], Ref]) -> Any:
     """A graph inside another one, with a single result."""
     from onnx import helper
 
@@ -220,7 +232,7 @@ def branch(body: Body, write: Callable[[Body], Ref]) -> Any:
     inner = body.nested()
     name = write(inner)
     output = helper.make_tensor_value_info(name, TYPES[inner.dtypes[name]], None)
-    return helper.make_graph(inner.nodes, "branch", [], [output])
+    return helper.make_graph(inner.nodes, f"{body.scope}/{called}", [], [output])
 
 
 def zeros(w: Writer, op: Op) -> Ref:
@@ -348,7 +360,7 @@ def over_whole(w: Writer, op: Op) -> Ref:
         row = rows.ROWS[op.op]
     else:
         row = rows.INTEGER_ROWS[op.op]
-        if not any(b in node.output for node in w.body.nodes if node.op_type == "Constant"):
+        if not w.body.is_constant(b):
             b = evaluate("Where(b == 0, 1, b)", {"b": b}.__getitem__, w.body)
     found: Ref = evaluate(row, {"a": a, "b": b}.__getitem__, w.body)
     return found

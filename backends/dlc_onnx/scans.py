@@ -6,7 +6,7 @@ onnxruntime fails on a `Scan` of length 0, so a length that is known only when t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,36 +43,42 @@ class Scan:
     turn: Turn
     states: Sequence[Ref]
     sources: Sequence[Ref]
-    hints: Sequence[str]
+    names: Sequence[str]
+    """Of the results."""
 
     def write(self) -> list[Ref]:
         """What is carried behind the last turn, and what is stacked."""
         count = Dim.of(self.loop.count)
         if count.constant is not None:
-            return self._scan(self.body) if count.constant else self._nothing(self.body)
+            return self._scan(self.body, self.names) if count.constant else self._nothing(self.body)
         asked = self.body.one("Greater", self.sizes.scalar(count), 0)
-        branches = [self._branch(each) for each in (self._scan, self._nothing)]
-        results = [
-            self.body.define(hint, dtype) for hint, dtype in zip(self.hints, self._dtypes, strict=True)
-        ]
-        self.body.append("If", [asked], results, {"then_branch": branches[0], "else_branch": branches[1]})
+        turns = self._branch("turns", lambda body: self._scan(body, self._inside()))
+        nothing = self._branch("no_turns", self._nothing)
+        results = self._results(self.names)
+        self.body.append("If", [asked], results, {"then_branch": turns, "else_branch": nothing})
         return results
 
-    @property
-    def _dtypes(self) -> list[str]:
-        return [self.body.dtypes[name] for name in self.turn.gives]
+    def _inside(self) -> list[str]:
+        """Names for the results of a Scan that stands in a branch."""
+        words = (name.rpartition("/")[2] for name in self.names)
+        return [self.body.names.fresh(f"{self.body.scope}/Scan/{word}") for word in words]
 
-    def _branch(self, write: Any) -> onnx.GraphProto:
+    def _results(self, names: Sequence[str]) -> list[Ref]:
+        dtypes = (self.body.dtypes[name] for name in self.turn.gives)
+        self.body.dtypes.update(zip(names, dtypes, strict=True))
+        return list(map(Ref, names))
+
+    def _branch(self, name: str, write: Callable[[Body], list[Ref]]) -> onnx.GraphProto:
         from onnx import helper
 
         body = self.body.nested()
         outer, self.sizes.body = self.sizes.body, body
-        names = [body.one("Identity", name) for name in write(body)]
+        names = given_out(body, write(body))
         self.sizes.body = outer
         outputs = [helper.make_tensor_value_info(name, TYPES[body.dtypes[name]], None) for name in names]
-        return helper.make_graph(body.nodes, "turns", [], outputs)
+        return helper.make_graph(body.nodes, f"{self.body.scope}/{name}", [], outputs)
 
-    def _scan(self, body: Body) -> list[Ref]:
+    def _scan(self, body: Body, names: Sequence[str]) -> list[Ref]:
         loop = self.loop
         direction = int(loop.backwards)
         sequences = [*self.sources]
@@ -88,12 +94,14 @@ class Scan:
             "scan_input_directions": [direction] * len(sequences),
             "scan_output_directions": [direction] * len(stacked),
         }
-        results = [body.define(hint, dtype) for hint, dtype in zip(self.hints, self._dtypes, strict=True)]
+        moved = {i: each for i, each in enumerate(loop.stacked, len(self.states)) if self._moved(each)}
+        results = self._results(
+            [body.names.fresh(f"{name}/by_turn") if i in moved else name for i, name in enumerate(names)]
+        )
         body.append("Scan", [*self.states, *sequences], results, attrs)
-        for i, each in enumerate(loop.stacked, len(self.states)):
-            if self._moved(each):
-                order = [*range(1, each.axis + 1), 0, *range(each.axis + 1, each.out.type.rank)]
-                results[i] = body.one("Transpose", results[i], perm=order)
+        for i, each in moved.items():
+            order = [*range(1, each.axis + 1), 0, *range(each.axis + 1, each.out.type.rank)]
+            results[i] = body.rename(body.one("Transpose", results[i], perm=order), names[i])
         return results
 
     def _moved(self, each: Stacked) -> bool:
@@ -119,7 +127,7 @@ class Scan:
         gives = [
             helper.make_tensor_value_info(name, TYPES[self.body.dtypes[name]], None) for name in turn.gives
         ]
-        return helper.make_graph(turn.nodes, "turn", given, gives)
+        return helper.make_graph(turn.nodes, f"{self.body.scope}/turn", given, gives)
 
     def _nothing(self, body: Body) -> list[Ref]:
         """What no turns give: the states as they were, and stacks of size 0."""
@@ -130,15 +138,10 @@ class Scan:
         return [*self.states, *stacks]
 
 
-def every_node(nodes: Iterable[Any]) -> Iterator[Any]:
-    """Nodes, those in their graphs included."""
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from every_node(attribute.g.node)
-
-
-def read_by(nodes: Iterable[Any]) -> Iterator[str]:
-    """The values that nodes read, those in their graphs included."""
-    return (name for node in every_node(nodes) for name in node.input)
+def given_out(body: Body, values: Sequence[Ref]) -> list[Ref]:
+    """Values as a graph gives them: one that is not made in it, or given twice, is handed out as a copy."""
+    made = {name for node in body.nodes for name in node.output}
+    found: list[Ref] = []
+    for value in values:
+        found.append(value if value in made and value not in found else body.one("Identity", value))
+    return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 from dlc.emit.sizes import Source, readable
 from dlc.ir.nodes import Function
@@ -13,6 +12,7 @@ from dlc.types.dim_solve import slope_and_rest
 from dlc.types.dims import Atom, Dim, Monomial
 from dlc.types.facts import Facts, Relation
 from dlc_onnx.body import Body
+from dlc_onnx.naming import size_name
 from dlc_onnx.template import Ref
 
 
@@ -49,53 +49,59 @@ class Sizes:
         constants = [dim.constant for dim in dims]
         if None not in constants:
             return self.body.ints(each for each in constants if each is not None)
-        return self._once(
-            ("vector", tuple(dims)), lambda: self.body.one("Concat", *map(self.size, dims), axis=0)
-        )
+        if len(dims) == 1:
+            return self.size(dims[0])
+        return self._once(size_name(*dims), lambda: self.body.one("Concat", *map(self.size, dims), axis=0))
 
     def scalar(self, dim: Dim) -> Ref:
         """A size as a number, i64[]."""
         if dim.constant is not None:
             return self.body.const(dim.constant, "i64")
-        return self._once(("scalar", dim), lambda: self.body.one("Squeeze", self.size(dim)))
+        return self._once(size_name(dim)[1:-1], lambda: self.body.one("Squeeze", self.size(dim)))
 
     def size(self, dim: Dim) -> Ref:
         """A size as a list of one, i64[1]."""
         if dim.constant is not None:
             return self.body.ints([dim.constant])
-        return self._once(("size", dim), lambda: self._sum(dim))
+        return self._once(size_name(dim), lambda: self._sum(dim))
 
-    def _once(self, key: Any, compute: Callable[[], Ref]) -> Ref:
-        """What all instances share belongs to none of them: its nodes are named at the root."""
-        known = self.body.shared(key)
+    def _once(self, name: str, compute: Callable[[], Ref]) -> Ref:
+        """What all instances share belongs to none of them: it has a name of its own at the root."""
+        known = self.body.shared(("size", name))
         if known is None:
-            with self.body.at(""):
-                known = self.body.share(key, compute())
+            start = len(self.body.nodes)
+            with self.body.at("/sizes"):
+                known = compute()
+            if known in self.body.fresh_results(start):
+                known = self.body.rename(known, self.body.names.fresh(f"/{name}"))
+            self.body.share(("size", name), known)
         return known
 
     def _sum(self, dim: Dim) -> Ref:
-        total: Ref | None = None
-        for monomial, coefficient in dim.ordered():
-            if total is not None and coefficient < 0:
-                total = self.body.one("Sub", total, self._term(monomial, -coefficient))
-            else:
-                term = self._term(monomial, coefficient)
-                total = term if total is None else self.body.one("Add", total, term)
-        assert total is not None
+        """Its parts are sizes of their own, which others may share."""
+        (monomial, coefficient), *rest = dim.ordered()
+        if not rest:
+            return self._term(monomial, coefficient)
+        total = self.size(Dim({monomial: coefficient}))
+        for monomial, coefficient in rest:
+            part = self.size(Dim({monomial: abs(coefficient)}))
+            total = self.body.one("Sub" if coefficient < 0 else "Add", total, part)
         return total
 
     def _term(self, monomial: Monomial, coefficient: int) -> Ref:
-        factors = [self._atom(atom) for atom, power in monomial for _ in range(power)]
-        if coefficient != 1 or not factors:
-            factors.append(self.body.ints([coefficient]))
-        result = factors[0]
-        for factor in factors[1:]:
+        if coefficient != 1:
+            return self.body.one("Mul", self.size(Dim({monomial: 1})), [coefficient])
+        atoms = [atom for atom, power in monomial for _ in range(power)]
+        if len(atoms) == 1:
+            return self._atom(atoms[0])
+        result, *factors = (self.size(Dim({((atom, 1),): 1})) for atom in atoms)
+        for factor in factors:
             result = self.body.one("Mul", result, factor)
         return result
 
     def _atom(self, atom: str | Atom) -> Ref:
         if isinstance(atom, str):
-            return self._symbol(atom)
+            return self._read(atom)
         a, b = atom.args
         if atom.op == "//":
             return self._quotient(a, b)
@@ -109,19 +115,14 @@ class Sizes:
             top = self.body.one("Sub", top, self.body.one("Mod", top, bottom))
         return self.body.one("Div", top, bottom)
 
-    def _symbol(self, name: str) -> Ref:
+    def _read(self, name: str) -> Ref:
         """A dim, read from an axis of an input that is the dim alone or linear in it."""
-        key = ("size", Dim.symbol(name))
-        known = self.body.shared(key)
-        if known is not None:
-            return known
         if name in self.given:
-            return self.body.share(key, self.body.one("Unsqueeze", self.given[name], [0]))
+            return self.body.one("Unsqueeze", self.given[name], [0])
         source = self.sources[name]
         variable = self.inputs[self.function.inputs[source.input].name]
         read = self.body.one("Shape", variable, start=source.axis, end=source.axis + 1)
-        found = self.body.rename(self._solved(source, name, read), self.body.names.fresh(f"/{name}"))
-        return self.body.share(key, found)
+        return self._solved(source, name, read)
 
     def _solved(self, source: Source, name: str, read: Ref) -> Ref:
         factor, rest = slope_and_rest(source.size, name)

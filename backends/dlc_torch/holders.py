@@ -125,7 +125,7 @@ def _with_arguments(expr: Expr, turns: Sequence[str]) -> Expr:
 
 
 def _word(node: Node, above: Node) -> str:
-    """What a holder is called: its label; in a list, the part that it has and the others lack."""
+    """What a holder is called: its label; in a list, the part that it has and the others lack, or one of the list where it is alone."""
     label = INDEX.sub("", node.label).strip("_")
     if label and not label.isdigit():
         return label
@@ -133,7 +133,7 @@ def _word(node: Node, above: Node) -> str:
     shared = {label for other in others for label in _labels(other)}
     own = [label for label in _labels(node) if label not in shared and not label.isdigit()]
     telling = [label for label in own if not node.items or not _is_norm(label)]
-    word = next(iter((*telling, *own)), above.label)
+    word = next(iter((*telling, *own)), above.label) if others else above.label
     return word[:-1] if word == above.label and word.endswith("s") else word
 
 

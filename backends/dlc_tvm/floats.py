@@ -21,6 +21,7 @@ from tvm import IRModule, te, tirx
 from tvm.ir import Constant, TensorLoad
 from tvm.ir.transform import module_pass
 
+from dlc_tvm.reshapes import legal_reshape
 from dlc_tvm.windows import legal_max_pool
 
 BITS = {"float16": "int16", "float32": "int32", "float64": "int64"}
@@ -133,6 +134,7 @@ def legalizations() -> dict[str, Any]:
         return Op.get(name).get_attr("FLegalize")
 
     return {
+        "relax.reshape": legal_reshape,
         "relax.multiply": _with_zero(default("relax.multiply"), (0, 1), lambda x, zero: x * zero),
         **{f"relax.nn.max_pool{rank}d": legal_max_pool for rank in (1, 2, 3)},
         "relax.divide": _with_zero(default("relax.divide"), (0,), lambda x, zero: zero / x),

@@ -82,6 +82,21 @@ def test_what_speaks_to_dlc_or_of_nothing_there_is_left_out(backend: str) -> Non
     assert not re.search(r"^ *# \[B, T, T\]", found, re.MULTILINE)
 
 
+def test_what_a_line_says_of_itself_is_said_once() -> None:
+    """The comment above a function that is one line is its docstring, and no remark on what it holds."""
+    text = """
+# Twice as much.
+fn twice(x: [*S]) -> [*S] { return 2.0 * x }
+model M()(x: [B, 4]) -> y: [B, 4] {
+    # Half of it.
+    entry half(x: [B, 4]) -> [B, 4] { return twice(x) * 0.25 }
+    return twice(x)
+}
+"""
+    found = source(text, "torch")
+    assert found.count("Twice as much.") == found.count("Half of it.") == 1
+
+
 def test_it_is_apart_from_what_is_said_of_shapes() -> None:
     assert re.search(r"# x: \[B, T, d\].*\n\n *# Pre-norm", source(SPEC, "torch"))
 

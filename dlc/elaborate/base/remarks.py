@@ -15,15 +15,18 @@ _SILENT = re.compile(r"\s*(allow\s+[EW]\d|[a-z]*\d*\[[^\]]*\]\s*$)")
 
 
 def remarks(file: ast.File, path: str) -> tuple[Remark, ...]:
-    """The comments of a file that stand above a statement, or behind one that has a line for itself. Those above items are no remarks
-    but their `doc`."""
+    """The comments of a file that stand above a statement, or behind one that has a line for itself. Those above items and entries are no
+    remarks but their `doc`, also where what they hold begins on the same line."""
     alone = {line: text for line, text, is_alone in file.comments if is_alone}
     behind = {line: text for line, text, is_alone in file.comments if not is_alone}
     found: list[Remark] = []
-    for statement in _statements(file.items) if file.comments else ():
+    statements = list(_statements(file.items)) if file.comments else []
+    entries = (each for each in statements if isinstance(each, ast.Entry))
+    told = {each.span.line for each in (*file.items, *entries)}
+    for statement in statements:
         line, end = statement.span.line, statement.span.end_line
         above = comment_above(line, alone)
-        if above and not isinstance(statement, ast.Entry):
+        if above and line not in told:
             found.append(Remark(path, line, end, above))
         if line == end and line in behind:
             found.append(Remark(path, line, end, comment_text(behind[line]), behind=True))

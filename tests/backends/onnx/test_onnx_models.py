@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dlc_onnx import BACKEND
+from dlc_onnx.graphs import every_node
 
 import dlc
 from dlc.backend import EmitOptions
@@ -89,10 +91,93 @@ def test_nodes_and_values_are_named_by_their_instance() -> None:
     assert len(results) == len(graph.node)
     assert results["/h.2/attn/c_attn/MatMul"] == ["/h.2/attn/c_attn/MatMul"]
     assert results["/h.2/attn/c_attn/Add"] == ["/h.2/attn/c_attn"]
-    assert results["/h.2/attn/Squeeze"] == ["/h.2/attn/q"]
+    assert results["/h.2/attn/Gather"] == ["/h.2/attn/q"]
     assert results["/h.2/mlp/c_proj/Add"] == ["/h.2/mlp"]
     assert results["/h.2/Add_1"] == ["/h.2"]
     assert results["/MatMul"] == ["logits"]
+
+
+def test_constants_and_sizes_are_called_by_what_they_are() -> None:
+    """Nothing is left that says only that it is a constant, or the seventh concatenation."""
+    text = """
+let STEPS = [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5]
+model M()(x: [B, T, 9]) -> (y: [T, B, 9], z: [B, 2 * T + 1, 9]) {
+    steps = tensor(STEPS)
+    return broadcast(x[:, 0] * 0.5 + steps, [T, B, 9]), concat([x, x, full([B, 1, 9], float(T))], axis=1)
+}
+"""
+    graph = proto(loads(text).emit("onnx", optimize=0)).graph
+    made = {name: node.op_type for node in graph.node for name in node.output}
+    constants = {name for name, kind in made.items() if kind == "Constant"}
+    assert constants == {"/0", "/0.5", "/steps", "/[1]", "/[9]"}
+    assert {name for name, kind in made.items() if kind == "Shape"} == {"/[B]", "/[T]"}
+    assert made["/[T,1,1]"] == made["/[B,1,9]"] == "Concat"  # axes that are there already may be given as 1
+    assert made["/T"] == "Squeeze"
+
+
+def test_one_place_of_an_axis_is_gathered() -> None:
+    """Where its axis goes at once, and nothing else reads the slice."""
+    text = """
+model M()(x: [B, T, 6]) -> (a: [B, 6], b: [B, 6], c: [B, T], d: [B, 1, 6], e: [B, 6], f: [B, 6]) {
+    first = x[:, 0:1]
+    scan xt in x with h = zeros([B, 6]) {
+        h = h + xt[0]
+    }
+    return x[:, T - 1], x[:, T // 2], x[:, :, 2], first, squeeze(first, 1), h
+}
+"""
+    x = np.random.default_rng(0).standard_normal((2, 5, 6)).astype(np.float32)
+    graph = agree(loads(text), {"x": x}).native.graph
+    kinds = Counter(node.op_type for node in graph.node)
+    assert kinds["Gather"] == 3 and kinds["Slice"] == 1
+    assert Counter(node.op_type for node in every_node(graph.node))["Gather"] == 4
+    agree_with_functions(loads(text), {"x": x[:, :1]})
+
+
+def test_nodes_that_say_one_op_stand_under_it() -> None:
+    text = """
+module Gate()(x: [B, 4]) -> [B, 4] { return silu(x) * silu(x * 2.0) }
+model M()(x: [B, 4]) -> y: [B, 4] {
+    best, places = top_k(x, 2)
+    return Gate()(x) + sum(best, -1, keepdims=true) + cast(sum(places, -1, keepdims=true), f32)
+}
+"""
+    x = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+    graph = agree(loads(text), {"x": x}).native.graph
+    results = {node.name: list(node.output) for node in graph.node}
+    assert results["/Gate/silu/Mul"] == ["/Gate/silu"]
+    assert results["/Gate/silu_1/Mul"] == ["/Gate/silu_1"]
+    assert results["/Gate/Mul"] == ["/Gate/Mul"]  # one node needs no scope
+    assert results["/top_k/TopK"][1] == "/places"
+    assert results["/top_k/GatherElements"] == ["/best"]
+    inner = {name for node in graph.node for name in node.output if name.startswith("/Gate/silu/")}
+    assert inner == {"/Gate/silu/Sigmoid"}
+
+
+def test_loops_have_names() -> None:
+    text = """
+model M()(x: [B, T, 4], h: [B, 4]) -> (y: [B, T, 4], last: [B, 4]) {
+    scan xt in x with h = h {
+        h = tanh(xt + 0.5 * h)
+        yield y = h
+    }
+    return y, h + 0.5
+}
+"""
+    rng = np.random.default_rng(0)
+    inputs = {"x": rng.standard_normal((2, 3, 4)).astype(np.float32), "h": np.zeros((2, 4), np.float32)}
+    graph = agree(loads(text), inputs).native.graph
+    (branches,) = (node for node in graph.node if node.op_type == "If")
+    assert list(branches.output) == ["/h_last", "y"]
+    graphs = {each.name: each.g for each in branches.attribute}
+    turns = graphs["then_branch"]
+    assert turns.name == "/turns" and graphs["else_branch"].name == "/no_turns"
+    (scan,) = (node for node in turns.node if node.op_type == "Scan")
+    (turn,) = (each.g for each in scan.attribute if each.name == "body")
+    assert turn.name == "/turn" and [each.name for each in turn.input] == ["/h_prev", "/xt"]
+    assert [node.op_type for node in turn.node] == ["Mul", "Add", "Tanh", "Identity"]
+    constants = [node.output[0] for node in graph.node if node.op_type == "Constant"]
+    assert constants.count("/0.5") == 1
 
 
 def test_an_instance_that_is_called_twice() -> None:
@@ -158,6 +243,25 @@ model M()(x: [B, 8]) -> y: [B, 8] {
     inputs = {"x": np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)}
     runnable = agree_with_functions(loads(text), inputs)
     assert [each.name for each in runnable.native.functions] == ["Stage", "StageGelu", "StageWithExtra"]
+
+
+def test_forms_that_differ_in_several_settings() -> None:
+    """Each setting that the plain form has not is said, until the name is free; a setting that is a module by its name alone."""
+    text = """
+module Wide(k: int)(x: [B, i]) -> [B, i] { return x * float(k) }
+module Stage(wide: module, up: int, eps: float)(x: [B, i]) -> [B, i] {
+    if up > 1 { x = x * float(up) }
+    return wide(x + eps)
+}
+model M()(x: [B, 8]) -> y: [B, 8] {
+    x = x |> Stage(Wide(1), 1, 1e-5) |> Stage(Wide(1), 1, 1e-5) |> Stage(Wide(1), 2, 1e-5)
+    return x |> Stage(Wide(1), 2, 1e-6) |> Stage(Wide(2), 1, 1e-5)
+}
+"""
+    inputs = {"x": np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)}
+    runnable = agree_with_functions(loads(text), inputs)
+    names = {each.name for each in runnable.native.functions if each.name.startswith("Stage")}
+    assert names == {"Stage", "StageUp2", "StageEps1e06", "StageWide"}
 
 
 def test_names_that_are_input_and_output() -> None:

@@ -28,3 +28,20 @@ def test_a_layer_holds_parts_at_any_label() -> None:
     (found,), (expected,) = runnable(x=x).values(), interpret.run(program, values, {"x": x}).values()
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     assert runnable.native.state_dict().keys() == values.keys()
+
+
+def test_what_is_alone_in_a_list_is_called_after_the_list() -> None:
+    """By the part that it alone has, `Linear1`, it would be called after one of its own."""
+    text = """
+module Rise()(x: [B, d]) -> [B, d] {
+    return x |> linear(d) as layers.0.linear_1 |> relu |> linear(d) as layers.0.linear_2
+}
+module Fall()(x: [B, d]) -> [B, d] {
+    return x |> linear(d) as layers.0.first |> relu |> linear(d) as layers.1.second
+}
+model M(d: int = 4)(x: [B, d]) -> [B, d] { return x |> Rise as rise |> Fall as fall }
+"""
+    (found,) = dlc.loads(text)["M"].emit("torch").files.values()
+    assert isinstance(found, str)
+    assert "self.layers = nn.ModuleList([RiseLayer(d)])" in found
+    assert "self.layers = nn.ModuleList([FallFirst(d), FallSecond(d)])" in found
