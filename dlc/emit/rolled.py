@@ -355,9 +355,9 @@ def _told_by_turn(segment: Segment) -> bool:
 
 
 def _covers(function: Function, gone: set[str]) -> bool:
-    """Whether all instances that the turns apply are made for them alone, none inside of another part."""
+    """Whether all instances that the turns apply are made for them alone, none inside of a part that is not the turns'."""
     parts = {child.path for child in function.children}
-    return gone <= parts and not any(stem in parts for path in gone for stem in stems(path))
+    return gone <= parts and not any(stem in parts - gone for path in gone for stem in stems(path))
 
 
 def goes_over_a_list(over: Term) -> bool:

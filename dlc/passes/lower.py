@@ -31,7 +31,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from functools import cached_property, partial
 
 from dlc.ir.builder import Builder
-from dlc.ir.index import at_turn
+from dlc.ir.index import at_turn, has_index
 from dlc.ir.loops import INDEX_TYPE, LOOP, Loop, Stacked, turning, with_axis, without_axis
 from dlc.ir.nodes import Attr, Child, Function, Op, Param, Program, Region, Value, walk
 from dlc.ir.paths import turn_paths
@@ -145,7 +145,8 @@ def _unrolled(function: Function, is_native: Keep) -> Function:
 def _is_in_a_part(loop: Op, parts: Container[str]) -> bool:
     """Whether a loop's parts lie below another part's label: `linear(4) as block` and `for i in range(3) as block`. What holds the
     turns' parts would take its place."""
-    return any(stem in parts for op in walk((loop,)) for stem in stems(path_of(op)))
+    around = (stem for op in walk((loop,)) for stem in stems(path_of(op)) if not has_index(stem))
+    return any(stem in parts for stem in around)
 
 
 def _has_elements(function: Function) -> bool:
