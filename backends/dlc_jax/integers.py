@@ -4,6 +4,7 @@ may leave them, and calls with values that do, run with x64."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ SMALL = 2**28
 GROWING = frozenset({"mul", "pow", "sum", "prod", "cumsum", "cumprod", "einsum", "matmul"})
 # What has numbers of its own, whatever it is made of: places, counts, truths.
 BOUNDED = frozenset({"arange", "argmax", "argmin", "argsort", "const", "full", "randint", "size", "top_k"})
+# What has the numbers of its first operand, whatever the places are that it reads them at.
+READING = frozenset({"take", "take_along"})
 # What has a bound at one end as soon as one of its operands has it.
 CLOSING = {"minimum": "above", "maximum": "below"}
 
@@ -34,7 +37,8 @@ def why_x64(program: Program) -> str:
         what = "f64" if op is not None else "integers that nothing bounds, as `cast(x, i32)` would"
         op = op or _leaving(function)
         if op is not None and op.span.line:
-            return f"numbers of 64 bits (`{op.op}` in line {op.span.line} gives {what})"
+            place = f"line {op.span.line} of {Path(op.span.file).name}"
+            return f"numbers of 64 bits (`{op.op}` in {place} gives {what})"
     return "numbers of 64 bits"
 
 
@@ -89,7 +93,8 @@ def _free(op: Op, open_ends: Mapping[str, Ends]) -> Ends:
         return NONE
     if op.op in ("param", "call", "loop") or op.callee:
         return BOTH
-    ends = [open_ends.get(name, BOTH) for name in op.inputs if name]
+    read = op.inputs[:1] if op.op in READING else op.inputs
+    ends = [open_ends.get(name, BOTH) for name in read if name]
     found = NONE.union(*ends)
     if op.op in CLOSING:
         return found - {CLOSING[op.op]} | (BOTH.intersection(*ends) & {CLOSING[op.op]})

@@ -161,6 +161,9 @@ class JaxTrainer:
             state = {key: each for key, each in state.items() if key not in own}
         if {jax.tree_util.keystr(path) for path, _ in leaves} != state.keys():
             raise ValueError("it holds the state of other optimizers")
+        for path, each in leaves:
+            if np.shape(state[jax.tree_util.keystr(path)]) != np.shape(each):
+                raise ValueError(f"`{jax.tree_util.keystr(path)}` has another shape")
         with jax.default_device(self.device):
             self._take(weights)
             restored = [jnp.array(state[jax.tree_util.keystr(path)]) for path, _ in leaves]

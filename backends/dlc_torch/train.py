@@ -23,6 +23,7 @@ from dlc_torch.load import build, by_name, parameters_of
 Array = NDArray[Any]
 EVALUATION = 0xE7A1  # sets evaluation's draws apart from those of training
 SCALE = "loss scale"  # no path of a parameter, as it has a space
+OTHERS = "it holds the state of other optimizers"
 SMALL = 200_000_000  # FLOPs of a batch: threads that wait for each other cost more than they save below
 
 
@@ -70,8 +71,7 @@ class TorchTrainer:
         tensors = [self.tensors[path] for path in recipe.paths]
         if recipe.program is not None:
             return Written(recipe, _Program(recipe.program, self.device, training=True), tensors)
-        args = {key: tuple(value) if isinstance(value, list) else value for key, value in recipe.args.items()}
-        return OPTIMIZERS[recipe.optimizer](tensors, **args)
+        return _made(recipe, tensors)
 
     # --- steps
     # -------------------------------------------------------------------------------------------------
@@ -203,12 +203,30 @@ class TorchTrainer:
             remembered.setdefault(path, {})[name] = value
         for update in self.updates.values():
             if update.scale is not None and update.optimizers:
-                update.scale.restore(remembered.get(f"{update.prefix}{SCALE}", {}))
-            for path, optimizer in update.by_path():
-                tensor, found = self.tensors[path], remembered.get(f"{update.prefix}{path}", {})
-                if isinstance(optimizer, Written) and found.keys() != optimizer.state[tensor].keys():
-                    raise ValueError("it holds the state of other optimizers")
-                optimizer.state[tensor] = {name: self._state(found[name]) for name in found}
+                update.scale.restore(remembered.pop(f"{update.prefix}{SCALE}", {}))
+            for recipe, optimizer in zip(update.recipes, update.optimizers, strict=True):
+                held = {path: remembered.pop(f"{update.prefix}{path}", {}) for path in recipe.paths}
+                self._restore(optimizer, recipe, held)
+        if remembered:
+            raise ValueError(OTHERS)
+
+    def _restore(
+        self, optimizer: torch.optim.Optimizer, recipe: Recipe, held: Mapping[str, Mapping[str, Array]]
+    ) -> None:
+        """What an optimizer remembers of its parameters: of all the same, or nothing yet. Raises ValueError."""
+        is_written = isinstance(optimizer, Written)
+        names = None if is_written else _remembered(recipe)
+        has_stepped = is_written or any(held.values())
+        for path, found in held.items():
+            tensor = self.tensors[path]
+            known = optimizer.state[tensor].keys() if names is None else names
+            if has_stepped and found.keys() != known:
+                raise ValueError(OTHERS)
+            for name, value in found.items():
+                shapes = {optimizer.state[tensor][name].shape} if is_written else {(), tensor.shape}
+                if np.shape(value) not in shapes:
+                    raise ValueError(f"`{path}/{name}` has another shape")
+            optimizer.state[tensor] = {name: self._state(found[name]) for name in found}
 
     def _state(self, value: Array) -> Tensor:
         """What belongs to a parameter lies beside it; counters stay where PyTorch keeps them."""
@@ -236,6 +254,21 @@ class _Update:
     def by_path(self) -> Iterator[tuple[str, torch.optim.Optimizer]]:
         for recipe, optimizer in zip(self.recipes, self.optimizers, strict=True):
             yield from ((path, optimizer) for path in recipe.paths)
+
+
+def _made(recipe: Recipe, tensors: Sequence[Tensor]) -> torch.optim.Optimizer:
+    """One of PyTorch's own."""
+    args = {key: tuple(value) if isinstance(value, list) else value for key, value in recipe.args.items()}
+    return OPTIMIZERS[recipe.optimizer](tensors, **args)
+
+
+def _remembered(recipe: Recipe) -> frozenset[str]:
+    """What an optimizer of PyTorch's own remembers of a parameter once it has stepped: one that does says so."""
+    probe = torch.zeros(1, requires_grad=True)
+    probe.grad = torch.zeros(1)
+    optimizer = _made(recipe, [probe])
+    optimizer.step()
+    return frozenset(name for name, value in optimizer.state[probe].items() if value is not None)
 
 
 def _unscaled(parameters: Sequence[Tensor], scale: LossScale) -> bool:

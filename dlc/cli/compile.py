@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dlc.cli.common import (
+    AllowPython,
     Format,
     Optimize,
     Output,
@@ -64,6 +65,7 @@ def register(app: typer.Typer) -> None:
         ] = False,
         force: Annotated[bool, typer.Option("--force", help="Replace files that dlc did not write.")] = False,
         present: Present = "",
+        allow_python: AllowPython = False,
         set: Sets = [],  # noqa: B006 - typer copies defaults
         format: Output = Format.text,
         quiet: Quiet = False,
@@ -73,7 +75,7 @@ def register(app: typer.Typer) -> None:
         from dlc.runtime.compile import find_backend, write_artifact
 
         backends = [find_backend(name.strip()).name for name in backend.split(",")]
-        block = train_block(targets, root)
+        block = train_block(targets, root, allow_python)
         if block is not None:
             _training(block(**settings(set)), backends, output, format, force=force, quiet=quiet)
             return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dlc.cli.common import (
+    AllowPython,
     Backend,
     Format,
     Optimize,
@@ -62,6 +63,7 @@ def register(app: typer.Typer) -> None:
             bool, typer.Option("--verify-ir", help="Check the IR after every pass.")
         ] = False,
         present: Present = "",
+        allow_python: AllowPython = False,
         set: Sets = [],  # noqa: B006 - typer copies defaults
         format: Output = Format.text,
         quiet: Quiet = False,
@@ -71,7 +73,7 @@ def register(app: typer.Typer) -> None:
         if stage is Stage.ast:
             _show_tree(target)
             return
-        block = train_block([target], root)
+        block = train_block([target], root, allow_python)
         if block is not None:
             _show_training(block(**settings(set)), stage, backend, format)
             return

@@ -190,7 +190,9 @@ def value_of(value: Any, dtype: str, classes: tuple[str, ...] | None) -> Any:
         return None
     if dtype == "object":
         return str(value)
-    return int(float(value)) if "int" in dtype else float(value)
+    if "int" in dtype:
+        return int(word) if word.lstrip("+-").isdecimal() else int(float(word))
+    return float(value)
 
 
 def with_tokens(rows: Rows, lengths: dict[str, int], tokenizer: Path | None = None) -> Rows:

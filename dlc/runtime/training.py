@@ -286,7 +286,19 @@ class _Run:
             parts.setdefault(part, {})[name] = value
         self.saved = self.checkpoint.step
         self.kept = parts["best"] if self.best.step else {}
-        return setups.joined(self.plan, self.checkpoint.networks, parts["weights"]), parts["optimizers"]
+        weights = setups.joined(self.plan, self.checkpoint.networks, parts["weights"])
+        for each in (weights, *([self.kept] if self.kept else [])):
+            self._check_fits(each)
+        return weights, parts["optimizers"]
+
+    def _check_fits(self, weights: Mapping[str, Any]) -> None:
+        """Raises SpecError where the weights of a checkpoint are not those that the block has."""
+        known = {each.path: each.type.shape for each in self.plan.program.parameters}
+        if weights.keys() != known.keys():
+            raise checkpoints.refused(self.out, "it holds other parameters than the networks have")
+        for path, shape in known.items():
+            if shape is not None and np.shape(weights[path]) != shape:
+                raise checkpoints.refused(self.out, f"`{path}` has another shape")
 
     @property
     def about(self) -> About:

@@ -176,7 +176,7 @@ class _Opening:
         found = {
             name: self._problem(self._span(name), wrong, notes)
             for count in self._sizes(rows, size)
-            for name, wrong, notes in check.problems(self._name, fields, self.fields, held, count)
+            for name, wrong, notes in check.problems(self._name, rows, fields, self.fields, held, count)
         }
         if found:
             raise self._error(list(found.values()))

@@ -277,6 +277,11 @@ train t {
     assert done.exit_code == 1 and "--allow-python" in done.output
     done = CliRunner().invoke(build("train"), [*words, "--allow-python"])
     assert done.exit_code == 0, done.output
+    words = ["compile", f"{module / 's.dl'}:t", "-o", str(module / "made"), "--allow-python", "--backend"]
+    done = CliRunner().invoke(build("compile"), [*words, "torch"])
+    assert done.exit_code == 1 and "E0806" in done.output and "says no data from `python`" in done.output
+    done = CliRunner().invoke(build("compile"), [*words, "onnx"])
+    assert done.exit_code == 0, done.output
 
 
 # --- shares ------------------------------------------------------------------------------------------------------

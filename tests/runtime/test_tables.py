@@ -184,6 +184,74 @@ def test_a_number_is_no_class(tmp_path: Path) -> None:
     assert found["x"].tolist() == [-1, 2] and found["n"].tolist() == [1, -1]
 
 
+BEYOND_F64 = 2**53 + 1
+
+
+@forms
+def test_whole_numbers_to_the_last_digit(form: str, tmp_path: Path) -> None:
+    source, write = FORMS[form]
+    numbers = [BEYOND_F64, -BEYOND_F64, 2**63 - 1, -(2**63), 7]
+    found = everything(opened(source, write(tmp_path / "t", {"n": numbers}), {"n": CLASS}))
+    assert found["n"].dtype == np.int64 and found["n"].tolist() == numbers
+
+
+def test_whole_numbers_in_other_words(tmp_path: Path) -> None:
+    path = csv(tmp_path / "t", {"n": [f"{BEYOND_F64}.0", "1.2e1", " 7", "+3"]})
+    assert everything(opened("csv", path, {"n": CLASS}))["n"].tolist() == [BEYOND_F64, 12, 7, 3]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_whole_numbers_that_have_no_place(form: str, tmp_path: Path) -> None:
+    source, write = FORMS[form]
+    numbers: Any = np.array([1, 2**63], np.uint64) if form == "parquet" else [1, 2**63]
+    told = refused(source, write(tmp_path / "t", {"n": numbers}), {"n": CLASS})
+    assert "column `n`: 9223372036854775808 is no whole number that i64 holds" in str(told).replace('"', "")
+
+
+def test_classes_are_of_columns_that_have_some(tmp_path: Path) -> None:
+    """Beside them stand numbers, also in held-out data; a column of classes that are numbers has classes all the same."""
+    path = csv(tmp_path / "t", {"k": [7, 8, 9], "grade": ["z", "y", "z"], "year": [3, 1, 1]})
+    fields = {"k": CLASS, "grade": CLASS}
+    rows = opened("csv", path, fields, classes=["z", "y", "x"])
+    assert everything(rows)["k"].tolist() == [7, 8, 9] and everything(rows)["grade"].tolist() == [0, 1, 0]
+    assert rows.about["classes"] == {"grade": ["z", "y", "x"]}
+    again = everything(opened("csv", path, fields, known=rows.about, classes=["z", "y", "x"]))
+    assert again["k"].tolist() == [7, 8, 9] and again["grade"].tolist() == [0, 1, 0]
+    years = everything(opened("csv", path, {"year": CLASS}, classes=["1", "2", "3"]))
+    assert years["year"].tolist() == [2, 0, 0]
+    told = refused("csv", path, {"year": CLASS}, classes=["1", "2"])
+    assert 'row 1 (line 2), column `year`: "3" is none of the classes' in str(told)
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        (["a", "b", "c"] * 4 + ["zebra"], "`zebra`, of its 4 classes the rarest, stands in row 13"),
+        (["b", "c", "d"] * 4 + ["apple"], "`apple`, of its 4 classes the rarest, stands in row 13"),
+        ([0, 1, 2] * 4 + [3], "3 stands in row 13"),
+        ([0, 5, 2] * 4 + [1], "5 stands in row 2"),
+    ],
+)
+def test_what_a_table_has_no_place_for(label: list[Any], said: str, tmp_path: Path) -> None:
+    """It is told by its row in the file, also where rows are left out and shared out."""
+    csv(tmp_path / "t", {"a": [1, "", *[1] * (len(label) - 2)], "a label": label})
+    text = """model Net()(a: [B]) -> [B, 3] { return a[:, none] |> linear(3) }
+train t {
+    net = Net()
+    batch (a: [B], a_label: i64[B]) from csv("t.csv", missing="drop", split=0.9, batch=4)
+    minimize cross_entropy(net(a), a_label)
+    optimizer = sgd(lr=0.1)
+    settings { steps = 1 }
+}
+"""
+    if said.startswith("5"):
+        said = "5 stands in row 5"  # the second one lacks a value
+    with pytest.raises(SpecError) as caught:
+        open_data(loaded(text, tmp_path))
+    notes = caught.value.diagnostics[0].notes
+    assert any(each.startswith(f"{said}, column `a label`") for each in notes), notes
+
+
 def test_what_is_missing(tmp_path: Path) -> None:
     path = csv(tmp_path / "t", {"x": [1, "", 3, "NA"], "y": ["a", "b", "", "a"]})
     fields = {"x": NUMBER, "y": CLASS}

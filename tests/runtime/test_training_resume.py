@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from training_specs import BACKENDS, PressCtrlC, block, journal, loaded, power_failure
 
 import dlc
@@ -126,6 +127,35 @@ def test_a_torn_checkpoint_is_refused(tmp_path: Path) -> None:
             f"can't continue from {state.parent}: {said}"
         )
         assert found.help.startswith("start anew in another folder")
+
+
+OPTIMIZERS = ["adam(lr=1e-2)", "sgd(lr=0.1, momentum=0.9)", "lion(lr=1e-3)"]
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax", "onnx"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_checkpoint_that_lacks_something_is_refused(backend: str, optimizer: str, tmp_path: Path) -> None:
+    """Also where its manifest has no digests, as that of an older version: a tensor that is gone, is another's, has another shape."""
+    spec = loaded(block(settings="steps = 1", optimizer=f"optimizer = {optimizer}"))
+    dlc.train(spec, backend=backend, out=tmp_path)
+    (state,) = tmp_path.glob("checkpoints/*/optimizers.state.safetensors")
+    manifest = state.with_name("manifest.json")
+    kept = {key: each for key, each in json.loads(manifest.read_text()).items() if key != "sha256"}
+    manifest.write_text(json.dumps(kept))
+    for file in (state, state.with_name("net.safetensors")):
+        whole = load_file(file)
+        first = next(name for name in sorted(whole) if whole[name].ndim)
+        for wrong in (
+            {name: each for name, each in whole.items() if name != first},
+            {**whole, f"{first}2": whole[first]},
+            {**whole, first: whole[first][..., :1]},
+        ):
+            save_file(wrong, file)
+            with pytest.raises(SpecError) as caught:
+                dlc.train(spec.with_settings(steps=2), backend=backend, out=tmp_path, resume=True)
+            assert caught.value.diagnostics[0].code == "E0716", caught.value
+        save_file(whole, file)
+    dlc.train(spec.with_settings(steps=2), backend=backend, out=tmp_path, resume=True)
 
 
 def test_a_damaged_line_of_the_log_is_dropped(tmp_path: Path) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+
 from dlc.diagnostics import did_you_mean
-from dlc.source import Field, SourceError
+from dlc.runtime.data.parts import number_of, whole_of
+from dlc.source import Field, Rows, SourceError
 from dlc.types.dim_solve import bind
 from dlc.types.tensor import INTS, TensorType
 
@@ -14,13 +17,14 @@ Sizes = dict[str, int]
 
 def problems(
     source: str,
+    rows: Rows,
     given: Mapping[str, Field],
     declared: Mapping[str, TensorType],
     limits: Mapping[str, int],
     batch: int,
 ) -> Iterator[tuple[str, SourceError, tuple[str, ...]]]:
     """(field, what is wrong, notes with both types) for every declared field that the source does not
-    fill."""
+    fill. `given` are the fields of the rows."""
     sizes: Sizes = {}
     for name, type in declared.items():
         field = given.get(name)
@@ -30,7 +34,9 @@ def problems(
             continue
         shape = (batch, *field.shape)
         notes = (f"declared: {type}", f"found: {TensorType.of(field.dtype, list(shape))}")
-        wrong = _dtype(name, field, type) or _shape(name, shape, type, sizes) or _limit(name, field, limits)
+        wrong = (
+            _dtype(name, field, type) or _shape(name, shape, type, sizes) or _limit(name, field, limits, rows)
+        )
         if wrong is not None:
             yield name, wrong, notes
 
@@ -79,10 +85,30 @@ def sizes(given: Mapping[str, Field], declared: Mapping[str, TensorType], batch:
     return found
 
 
-def _limit(name: str, field: Field, limits: Mapping[str, int]) -> SourceError | None:
+def _limit(name: str, field: Field, limits: Mapping[str, int], rows: Rows) -> SourceError | None:
     limit = limits.get(name)
     if field.limit is None or limit is None or field.limit <= limit:
         return None
     found = f"`{name}` goes up to {field.limit - 1}"
     help = f"a table of {field.limit} would hold it; it is counted from 0"
-    return SourceError(f"{found}, and the network looks it up in a table of {limit}", help)
+    told = f"{found}, and the network looks it up in a table of {limit}"
+    return SourceError(told, help, _beyond(whole_of(rows), name, limit))
+
+
+def _beyond(rows: Rows, name: str, limit: int) -> Iterator[str]:
+    """Where that stands which a table of so many has no place for, of rows that lie in memory. Of names of classes any may be the
+    wrong one; most often it is the rarest."""
+    values = getattr(rows, "arrays", {}).get(name)
+    if values is None:
+        return
+    classes = rows.about.get("classes", {}).get(name)
+    if classes is None:
+        wrong = np.flatnonzero((values >= limit).reshape(len(values), -1).any(axis=1))
+        value = f"{values[wrong[0]].max()}"
+    else:
+        rarest = np.argmin(np.bincount(values.reshape(-1), minlength=len(classes)))
+        wrong = np.flatnonzero(values == rarest)
+        value = f"`{classes[rarest]}`, of its {len(classes):,} classes the rarest,"
+    column = rows.about.get("columns", {}).get(name, name)
+    others = "" if len(wrong) == 1 else f", and in {len(wrong) - 1:,} more"
+    yield f"{value} stands in row {number_of(rows, int(wrong[0])) + 1:,}, column `{column}`{others}"

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -146,33 +147,49 @@ def _float(value: Any) -> float | None:
 class Labels:
     """Whole numbers, or names of classes, which are numbered in their order; which of the two, the first value says.
 
-    Names that are known (of the training data, or written in the spec) keep their numbers."""
+    Names that are known keep their numbers: those of the training data, or those `listed` in the spec, where the column is not of
+    whole numbers none of which is among them."""
 
     columns: tuple[str, ...]
     type: TensorType
     known: Sequence[str] | None
+    listed: Sequence[str] | None = None
     numbers: dict[str, int] = field(init=False)
     is_named: bool | None = None
 
     def __post_init__(self) -> None:
-        self.numbers = {name: i for i, name in enumerate(self.known or ())}
-        self.is_named = True if self.known is not None else None
+        self._name(self.known)
+
+    def _name(self, known: Sequence[str] | None) -> None:
+        self.known = known
+        self.numbers = {name: i for i, name in enumerate(known or ())}
+        self.is_named = True if known is not None else None
 
     def read(self, chunk: Chunk) -> Values:
         (column,) = self.columns
         values = chunk.columns[column]
         if self.is_named is None:
-            first = next((each for each in values if not _is_absent(each)), None)
-            self.is_named = first is not None and _whole(first) is None
+            self._decide([each for each in values if not _is_absent(each)])
         return self._named(values, column) if self.is_named else self._whole(values, column)
 
+    def _decide(self, values: Sequence[Any]) -> None:
+        """Whether the column has names, by values of it."""
+        if not values:
+            return
+        if self.listed is None:
+            self.is_named = _whole(values[0]) is None
+        elif any(str(each) in self.listed or _whole(each) is None for each in values):
+            self._name(self.listed)
+        else:
+            self.is_named = False
+
     def _whole(self, values: Sequence[Any] | Array, column: str) -> Values:
-        if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
+        if isinstance(values, np.ndarray) and values.dtype.kind in "iu" and _has_room(values):
             return Values(values.astype(np.int64), np.zeros(len(values), bool), [])
         absent = np.array([_is_absent(each) for each in values], dtype=bool)
         read = [0 if gone else _whole(each) for each, gone in zip(values, absent, strict=True)]
         faults = [
-            Fault(i, column, f"{_shown(values[i])} is no whole number")
+            Fault(i, column, f"{_shown(values[i])} is no whole number that i64 holds")
             for i, each in enumerate(read)
             if each is None
         ]
@@ -218,11 +235,26 @@ class Labels:
 
 
 def _whole(value: Any) -> int | None:
+    """A whole number, to its last digit also where f64 has not all of them; None for something else, and for what i64 has no place for."""
     try:
-        found = float(value)
-        return int(value) if isinstance(value, int) else int(found) if found == int(found) else None
-    except (ValueError, TypeError, OverflowError):
+        found = int(value) if isinstance(value, int | np.integer) else _exact(value)
+    except (ValueError, TypeError, ArithmeticError):
         return None
+    return found if found is not None and -(2**63) <= found < 2**63 else None
+
+
+def _exact(value: Any) -> int | None:
+    """Of a text, `12`, `12.0` or `1.2e1`, or of a float. Raises ValueError, TypeError and ArithmeticError."""
+    if isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            if not math.isfinite(float(value)):
+                return None
+            value = Decimal(value.strip())
+            if value.adjusted() > 18:
+                return None
+    return int(value) if value == int(value) else None
 
 
 def _is_absent(value: Any) -> bool:
@@ -318,6 +350,11 @@ class Texts:
         return None
 
 
+def _has_room(values: Array) -> bool:
+    """Whether i64 has all of these whole numbers."""
+    return values.dtype != np.uint64 or not values.size or int(values.max()) < 2**63
+
+
 def _array(value: Any, dtype: np.dtype[Any]) -> Array | None:
     try:
         found = np.asarray(value)
@@ -325,6 +362,7 @@ def _array(value: Any, dtype: np.dtype[Any]) -> Array | None:
         return None
     kinds = "iu" if dtype.kind == "i" else "iuf"
     is_good = found.dtype.kind in kinds and found.ndim and np.isfinite(found).all()
+    is_good = is_good and (dtype.kind != "i" or _has_room(found))
     return found.astype(dtype) if is_good else None
 
 
@@ -443,8 +481,8 @@ def _reader(table: Table, request: Request, name: str, type: TensorType) -> Read
         return Flags((column,))
     if type.is_float:
         return Numbers((column,), type)
-    known_classes = request.known.get("classes", {}).get(name) or request.options["classes"]
-    return Labels((column,), type, known_classes)
+    known = request.known.get("classes", {}).get(name)
+    return Labels((column,), type, known, None if known else request.options["classes"])
 
 
 def _column(table: Table, name: str) -> str:

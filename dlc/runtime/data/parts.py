@@ -74,6 +74,11 @@ def _stretch(rows: Any, low: float, high: float, rest: bool) -> Rows:
     return found
 
 
+def whole_of(rows: Rows) -> Rows:
+    """What a share of rows is of."""
+    return whole_of(rows.rows) if isinstance(rows, Part) else rows
+
+
 def number_of(rows: Rows, row: int) -> int:
     """Which row of the source a row of a share is: of a file, those that it left out are counted."""
     if isinstance(rows, Part):

@@ -19,6 +19,8 @@ WIDE = {
     "(maximum(minimum(cast(x, i64), 7), 0) + 1) * 3": False,
     "cast(x, i64) + 3": False,
     "arange(n) * 3": False,
+    "take(arange(n), cast(x, i64)) * 3": False,  # whatever the places are
+    "take(cast(x, i64), arange(n), axis=1) * 3": True,
 }
 
 
@@ -31,11 +33,11 @@ def test_what_is_bounded_at_both_ends_needs_no_more_than_32_bits(call: str) -> N
 def test_what_is_wide_is_named() -> None:
     text = "model Net()(x: i64[B]) -> y: i64[B] {\n    z = x + 1\n    return z * 3\n}\n"
     assert why_x64(dlc.loads(text)["Net"].program) == (
-        "numbers of 64 bits (`mul` in line 3 gives integers that nothing bounds, as `cast(x, i32)` would)"
+        "numbers of 64 bits (`mul` in line 3 of spec.dl gives integers that nothing bounds, as `cast(x, i32)` would)"
     )
     text = text.replace("z * 3", "z * cast(cast(x, f64) * 0.5, i64)")
     assert why_x64(dlc.loads(text)["Net"].program).startswith(
-        "numbers of 64 bits (`cast` in line 3 gives f64"
+        "numbers of 64 bits (`cast` in line 3 of spec.dl gives f64"
     )
     assert not needs_x64(
         dlc.loads(text.split("z * ")[0].replace("x + 1", "cast(cast(x, i32) * 3, i64)") + "z\n}\n")[
