@@ -46,3 +46,27 @@ def test_what_does_not_broadcast_is_refused() -> None:
 model M()(a: [2, 3, 4], b: [5, 3, 4]) -> _ { return einsum(a, b, "... i, ... i -> ...") }
 """)["M"].program  # noqa: B018
     assert raised.value.diagnostics[0].code == "E0306"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "call", "wanted"),
+    [
+        ("a: [heads], b: [heads]", 'einsum(a, b, "heads, heads ->")', "i,i->"),
+        ("a: [heads], b: [heads]", 'einsum(a, b, "heads, heads -> heads")', "i,i->i"),
+        ("a: [n], b: [m]", 'einsum(a, b, "rows, columns -> columns rows")', "i,j->ji"),
+        ("a: [n], b: [m]", 'einsum(a, b, "i,j->ij")', "i,j->ij"),
+        ("a: [B, d], b: [d]", 'einsum(a, b, "Bd,d->B")', "ij,j->i"),
+        ("a: [B, d], b: [d, K]", 'einsum(a, b, "Bd,dK->BK")', "ij,jk->ik"),
+    ],
+)
+def test_words_and_letters(inputs: str, call: str, wanted: str) -> None:
+    """An operand of one axis has one name, and one of as many axes as letters has these."""
+    model = dlc.loads(f"model M()({inputs}) -> _ {{ return {call} }}")["M"]
+    rng = np.random.default_rng(0)
+    sizes = {"heads": 3, "n": 3, "m": 4, "B": 2, "d": 3, "K": 4}
+    given = {
+        each.name: rng.standard_normal([sizes[str(axis)] for axis in each.type.axes])
+        for each in model.program.main.inputs
+    }
+    (found,) = run(model.program, {}, given, precision="f64").values()
+    np.testing.assert_allclose(found, np.einsum(wanted, *given.values()), rtol=1e-12)

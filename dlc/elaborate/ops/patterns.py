@@ -6,7 +6,7 @@ variables never count; other names are the pattern's own."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dlc.diagnostics import Span, did_you_mean, suggestion
@@ -363,12 +363,12 @@ def einsum(body: Body, node: ast.Node, tensors: list[Tensor], text: Any, span: S
     texts = pattern.text[:arrow].split(",")
     if len(texts) != len(tensors):
         pattern.fail(f"the pattern has {len(texts)} operands, {len(tensors)} are given")
-    spaced = _spaced if _run_together([*texts, pattern.text[arrow + 2 :]]) else str
+    *lefts, last = _read(texts, pattern.text[arrow + 2 :], [each.type.rank for each in tensors])
     sides, offset = [], 0
-    for part in texts:
-        sides.append(pattern.side(spaced(part), offset))
+    for part, read in zip(texts, lefts, strict=True):
+        sides.append(pattern.side(read, offset))
         offset += len(part) + 1
-    right = pattern.side(spaced(pattern.text[arrow + 2 :]), arrow + 2)
+    right = pattern.side(last, arrow + 2)
     filled, operands = [], []
     under = [_under(pattern, side, tensor) for side, tensor in zip(sides, tensors, strict=True)]
     whole = _together(under)
@@ -450,6 +450,18 @@ def _run_together(sides: list[str]) -> bool:
     return not any(" " in each or "(" in each for each in stripped)
 
 
-def _spaced(text: str) -> str:
-    stripped = text.strip()
-    return " ".join(stripped) if stripped.isalpha() and stripped.islower() else text
+def _read(lefts: Sequence[str], right: str, ranks: Sequence[int]) -> list[str]:
+    """The sides of a pattern with spaces between their names. A word in NumPy's form is its letters, unless an operand of one axis says
+    that it is the name of that."""
+    if not _run_together([*lefts, right]):
+        return [*lefts, right]
+    words = {text.strip() for text, rank in zip(lefts, ranks, strict=True) if rank == 1}
+    capital = {text.strip() for text, rank in zip(lefts, ranks, strict=True) if 1 < rank == len(text.strip())}
+    letters = {letter for text in capital for letter in text}
+
+    def spaced(text: str) -> str:
+        word = text.strip()
+        is_letters = word.isalpha() and (word.islower() or word in capital or set(word) <= letters)
+        return " ".join(word) if is_letters and word not in words else text
+
+    return list(map(spaced, (*lefts, right)))
