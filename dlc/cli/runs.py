@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dlc.cli.common import Format, Output, Quiet, echo_json, reports
+
+if TYPE_CHECKING:
+    from dlc.runtime.runs import Run
 
 
 def register(app: typer.Typer) -> None:
@@ -21,6 +26,9 @@ def register(app: typer.Typer) -> None:
         html: Annotated[
             Path | None, typer.Option("--html", help="Write a page with curves and all settings.")
         ] = None,
+        plot: Annotated[
+            bool, typer.Option("--plot", help="Draw the losses of each run in the terminal.")
+        ] = False,
         format: Output = Format.text,
         quiet: Quiet = False,
     ) -> None:
@@ -36,4 +44,14 @@ def register(app: typer.Typer) -> None:
         if format is Format.json:
             echo_json([each.to_json() for each in found])
         elif not quiet:
-            typer.echo(text(found))
+            typer.echo("\n".join([text(found), *(_drawn(found) if plot else ())]))
+
+
+def _drawn(found: Sequence[Run]) -> Iterator[str]:
+    """The curves of the losses, run by run."""
+    from dlc.cli.plot import plot as drawn
+
+    for run in found:
+        for name in ("loss", "held-out loss"):
+            lines = drawn(f"{run.name}: {name}", run.curves.get(name, ()), sys.stdout)
+            yield from ["", *lines] if lines else []

@@ -42,6 +42,7 @@ def register(app: typer.Typer) -> None:
         log: Annotated[
             list[str], typer.Option("--log", metavar="NAME", help="Log to tensorboard or mlflow, too.")
         ] = [],  # noqa: B006 - typer copies defaults
+        plot: Annotated[bool, typer.Option("--plot", help="Draw the losses in the terminal.")] = False,
         allow_python: AllowPython = False,
         set: Sets = [],  # noqa: B006 - typer copies defaults
         format: Output = Format.text,
@@ -55,7 +56,7 @@ def register(app: typer.Typer) -> None:
         check_device(device)
         block = load_train(target, set, root, allow_python)
         show_warnings([block.spec], block)
-        watch = Progress(quiet=quiet or format is Format.json)
+        watch = Progress(quiet=quiet or format is Format.json, plots=plot)
         result = run(
             block,
             backend=backend,
