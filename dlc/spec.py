@@ -273,10 +273,12 @@ class Model:
         self._unchanged("is not in training mode")
         return self._build(training=True)
 
-    def traced_program(self, training: bool, inputs: tuple[str, ...], fixed: frozenset[str]) -> Program:
-        """The program with numbers that remember the static parameters they come from, for emission of source. Raises
-        SpecError."""
-        return self._build(training, inputs, True, fixed)
+    def traced_program(
+        self, training: bool, inputs: tuple[str, ...], fixed: frozenset[str], *, staged: int = 0
+    ) -> Program:
+        """The program with numbers that remember the static parameters they come from, for emission of source; `staged` with modules for
+        the stages of its loops. Raises SpecError."""
+        return self._build(training, inputs, True, fixed, staged)
 
     @property
     def optional_inputs(self) -> tuple[str, ...]:
@@ -309,6 +311,7 @@ class Model:
         inputs: tuple[str, ...] | None = None,
         traced: bool = False,
         fixed: frozenset[str] = frozenset(),
+        staged: int = 0,
     ) -> Program:
         self._check_given()
         diagnostics: list[Diagnostic] = []
@@ -321,6 +324,7 @@ class Model:
             inputs=self.optional if inputs is None else inputs,
             traced=traced,
             fixed=fixed,
+            staged=staged,
         )
         if program is None:
             self.spec.fail(*self._told(diagnostics))

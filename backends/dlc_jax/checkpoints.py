@@ -5,6 +5,7 @@ PATHS = {"h": lambda i: f"h.{i}"}
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from dlc.emit.python import quoted
 from dlc.emit.tree import Binary, Expr, Num, Text, Word, text
 from dlc.ir.nodes import Program
 from dlc.records import replace
-from dlc_jax.places import Places, Stack
+from dlc_jax.places import ANY, Places, Stack
 
 Lines = list[str]
 
@@ -29,6 +30,14 @@ def checkpoints(program: Program, places: Places, *, has_config: bool) -> tuple[
     back = LIBRARY.functions["to_flat" if names else "flatten"].replace("flatten(", "to_flat(")
     there = _from_flat(program, "filled" if names else "arranged", has_config)
     return _table(names) if names else [], [there, back.splitlines()]
+
+
+def looked_up(lines: Lines, table: Lines) -> Lines:
+    """Lines that look places up in the table, where that has `*` for numbers."""
+    if not any(re.match(rf'{INDENT}"[^"]*\{ANY}', line) for line in table):
+        return lines
+    by_number = re.compile(r'PATHS\.get\((here|"\."\.join\(names\[:n\]\))')
+    return [by_number.sub(rf'PATHS.get(re.sub(r"\\d+", "{ANY}", \1)', line) for line in lines]
 
 
 def _from_flat(program: Program, filled: str, has_config: bool) -> Lines:

@@ -27,7 +27,7 @@ from dlc.emit.own import Own
 from dlc.emit.python import comment, docstring, wrapped
 from dlc.emit.requirements import Requirements
 from dlc.emit.rolled import merged
-from dlc.emit.settled import settled
+from dlc.emit.settled import ForOneSetting, settled
 from dlc.emit.tree import Expr
 from dlc.emit.twins import without_twins
 from dlc.emit.unturned import unturned
@@ -40,13 +40,12 @@ from dlc.passes.recompute import Recompute
 from dlc.types.terms import names as in_term
 from dlc.types.traced import Term
 from dlc_jax import methods, rows
-from dlc_jax.checkpoints import LIBRARY, checkpoints
+from dlc_jax.checkpoints import LIBRARY, checkpoints, looked_up
 from dlc_jax.config import config
 from dlc_jax.functions import Written, outputs_lines, outputs_type
 from dlc_jax.init import Init
 from dlc_jax.integers import needs_x64
 from dlc_jax.layers import LAYERS
-from dlc_jax.places import ForOneSetting
 from dlc_jax.prepare import Prepare
 from dlc_jax.units import RESERVED, Units, finished
 
@@ -219,7 +218,8 @@ class _Writing:
             outputs_lines(main, outputs, written.optional) if outputs else [],
         ]
         layers = copied(body)
-        paths = [lines for lines in copied(flat) if lines not in layers]
+        paths = [looked_up(lines, table) for lines in copied(flat) if lines not in layers]
+        flat = [looked_up(lines, table) for lines in flat]
         known = {"config": bool(settings), "training": entry.traits.training, "key": bool(entry.traits.key)}
         source = _joined(
             self._head(written.inputs, self._static(own, known), prepare),
@@ -313,5 +313,8 @@ def _joined(head: Iterable[str], blocks: Iterable[Lines]) -> str:
         *(["from jax.typing import DTypeLike"] if "DTypeLike" in used else []),
     ]
     return (
-        "\n".join((*head, "", *imports(used, STANDARD, own, ("itertools", "math")), "")) + "\n" + text + "\n"
+        "\n".join((*head, "", *imports(used, STANDARD, own, ("itertools", "math", "re")), ""))
+        + "\n"
+        + text
+        + "\n"
     )

@@ -24,6 +24,7 @@ from dlc.emit.origins import expression, numbered, size
 from dlc.emit.python import docstring
 from dlc.emit.ranges import numbers
 from dlc.emit.requirements import words
+from dlc.emit.settled import ForOneSetting
 from dlc.emit.tree import (
     Arg,
     DictGen,
@@ -42,12 +43,13 @@ from dlc.ir.nodes import Child, Function, Op, Param
 from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.splice import prefixed
 from dlc.records import dataclass, field, replace
+from dlc.types.dims import Dim
 from dlc.types.terms import names, origin_free, term, untraced
 from dlc.types.traced import Term
 from dlc_jax import rows
 from dlc_jax.distributions import SCALES, drawn, draws, number, scale_of
 from dlc_jax.init_source import Item, result_type, trees_of, written
-from dlc_jax.places import Counted, ForOneSetting, Layout, Stack, at, in_words, turn_key
+from dlc_jax.places import Counted, Layout, Stack, at, in_words, turn_key
 from dlc_jax.units import RESERVED, Units
 
 Lines = list[str]
@@ -515,7 +517,8 @@ class _Body:
         key = turn_key(stack.stem.rpartition(".")[2], number)
         if rest:
             place = (*stack.keys, Counted.of(stack.labels[0], key), *rest)
-            return Item(place, maker.trees, made, maker.draws, turns=turns, over=source)
+            span = Dim.of(child.count), Dim.of(child.start), child.step
+            return Item(place, maker.trees, made, maker.draws, turns=turns, over=source, span=span)
         layers: Expr = DictGen(key, made, turns, source)
         if len(maker.trees) > 1:
             layers = call("in_two_trees", layers)

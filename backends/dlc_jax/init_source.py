@@ -6,10 +6,12 @@ params["bn1"], state["bn1"] = init_batch_norm(width, dtype)
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from dlc.emit.arguments import by_name
 from dlc.emit.checks import opposite
 from dlc.emit.layout import INDENT, layout, listed
+from dlc.emit.settled import ForOneSetting
 from dlc.emit.tree import At, Binary, Expr, Pairs, Word, text, transform
 from dlc.records import dataclass, field, replace
 from dlc_jax.places import Counted, key_of
@@ -35,6 +37,14 @@ class Item:
     turns: str = ""
     over: Expr = field(default_factory=lambda: Word(""))
     """The variables of a loop in whose turns it is made, and what that goes over."""
+    span: Any = None
+    """What tells the numbers of these turns."""
+
+    @property
+    def fixed(self) -> int:
+        """How many of the dicts around it are there before the loop in whose turns it is made."""
+        here = (k for k, key in enumerate(self.keys) if self.turns and isinstance(key, Counted))
+        return next(here, len(self.keys) - 1)
 
 
 def trees_of(items: Sequence[Item]) -> tuple[str, ...]:
@@ -146,18 +156,19 @@ def _statements(items: Sequence[Item], trees: Sequence[str]) -> Iterator[str]:
         above = (item.keys[:n] for n in range(1, len(item.keys)))
         return any(keys in owners[tree] for keys in above for tree in item.trees)
 
+    _check_turns(items)
     held: dict[str, set[tuple[str, ...]]] = {}
     for tree in trees:
         kind = {"params": "Params", "state": "State"}[tree]
-        around = [item.keys for item in items if tree in item.trees and not is_inside(item)]
+        around = [item.keys[: item.fixed] for item in items if tree in item.trees and not is_inside(item)]
         containers: Tree = {}
         for keys in around:
             node = containers
-            for key in keys[:-1]:
+            for key in keys:
                 below = node.setdefault(key, {})
                 assert isinstance(below, dict)
                 node = below
-        held[tree] = {keys[:n] for keys in around for n in range(len(keys))}
+        held[tree] = {keys[:n] for keys in around for n in range(len(keys) + 1)}
         yield from layout(f"{tree}: {kind} = {text(_pairs(containers))}", 1)
     done: Done = {}
     for condition, sides in _by_condition(sorted(items, key=is_inside)):
@@ -166,6 +177,14 @@ def _statements(items: Sequence[Item], trees: Sequence[str]) -> Iterator[str]:
                 yield from layout(word, 1)
             yield from (line for each in side for line in _statement(each, held, done, 2 if condition else 1))
     yield f"{INDENT}return {', '.join(trees)}"
+
+
+def _check_turns(items: Sequence[Item]) -> None:
+    """What is put into one layer by several loops has to be put into the same ones: the first makes its dict."""
+    spans: dict[tuple[str, ...], Any] = {}
+    for item in (each for each in items if each.turns):
+        if spans.setdefault(item.keys[: item.fixed + 1], item.span) != item.span:
+            raise ForOneSetting("layers that do not all have what is put into them")
 
 
 def _makes(item: Item) -> list[tuple[str, ...]]:

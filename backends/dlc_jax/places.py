@@ -10,12 +10,14 @@ The tree follows the paths of the spec, label by label. What differs:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from dlc.emit.forms import call, indexed, labelled
 from dlc.emit.names import snake, unique
 from dlc.emit.origins import size
+from dlc.emit.settled import ForOneSetting
 from dlc.emit.tree import At, Expr, Text, Word
 from dlc.ir.index import INDEX, at_number, at_turn, factor_of, is_computed, mark, offset_of, upto_index
 from dlc.ir.nodes import Child, Function, Param, Program, walk
@@ -23,11 +25,6 @@ from dlc.records import dataclass, field
 from dlc.types.dims import Dim
 from dlc.types.terms import names, origin_free, term
 from dlc.types.traced import Term
-
-
-class ForOneSetting(Exception):
-    """What JAX's source can say only with a model's settings written out."""
-
 
 Keys = tuple[str | int, ...]
 """Keys of the tree from the outside in; a number takes one layer of those that stand along the first axis."""
@@ -56,6 +53,8 @@ class Stack:
     step: int
     count: int
     apart: bool = False
+    is_open: bool = False
+    """Whether they are as many as static parameters say, and stand by themselves."""
     ends: Expr | None = None
     """The number behind them, where it is told by static parameters."""
     first: Expr | None = None
@@ -319,7 +318,8 @@ class Places:
             key = "" if apart else _key(label, others, start, step, bool(parents))
             keys = (*parents, key) if key else tuple(parents)
             ends = _ends(stem, child), *_told_ends(label, child)
-            layout.stacks[stem] = Stack(stem, keys, start, step, int(child.count), apart, *ends)
+            is_open = apart and not origin_free((child.count, child.start))
+            layout.stacks[stem] = Stack(stem, keys, start, step, int(child.count), apart, is_open, *ends)
 
     def _move(self, layout: Layout) -> None:
         taken = {path.split(".")[0] for path in (*layout.children, *layout.params)}
@@ -362,6 +362,7 @@ class Places:
         """For places whose labels are not those of the checkpoint, the path there, relative to what holds them: with the
         stack whose number stands in it, if there is one."""
         found: dict[str, tuple[str, Stack | None]] = {}
+        is_open = False
         seen: set[tuple[str, str]] = set()
         stack = [("", self.program.entry)]
         while stack:
@@ -376,6 +377,7 @@ class Places:
                 label = each.stem.split(".")[max(len(each.keys) - 1, 0) :]
                 found[_joined(place, *each.keys)] = ".".join(label), each
             found.update((_joined(place, key), (path, None)) for path, key in layout.moved.items())
+            is_open |= any(each.is_open for each in layout.stacks.values())
             below = [
                 (_joined(place, *each), child.function)
                 for path, same in layout.children.items()
@@ -384,7 +386,26 @@ class Places:
                 for each in self._each(layout, path)
             ]
             stack += reversed(below)
-        return found
+        return _for_any_number(found) if is_open else found
+
+
+def _for_any_number(names: Mapping[str, tuple[str, Stack | None]]) -> dict[str, tuple[str, Stack | None]]:
+    """The table for however many layers that stand by themselves: a place in one of them is that in all, `stages.*.blocks`. Raises
+    ForOneSetting where they are not called alike."""
+    found: dict[str, tuple[str, Stack | None]] = {}
+    for place, (label, stack) in names.items():
+        alike = NUMBER.sub(ANY, place)
+        known = found.setdefault(alike, (label, stack))
+        if (known[0], _counting(known[1])) != (label, _counting(stack)):
+            raise ForOneSetting("layers that are called otherwise by their number")
+    return found
+
+
+NUMBER, ANY = re.compile(r"\d+"), "*"
+
+
+def _counting(stack: Stack | None) -> tuple[int, int] | None:
+    return None if stack is None else (stack.start, stack.step)
 
 
 def _joined(*labels: str) -> str:

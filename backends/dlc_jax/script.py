@@ -19,6 +19,7 @@ from dlc.ir.nodes import Program
 from dlc.passes.phases import AFTER
 from dlc.records import replace
 from dlc_jax import script_rules
+from dlc_jax.checkpoints import looked_up
 from dlc_jax.emit import emit
 from dlc_jax.integers import why_x64
 from dlc_jax.script_updates import Update, given, unsaid
@@ -109,6 +110,10 @@ class _Family:
     @property
     def walked(self) -> tuple[()]:
         return ()
+
+    @property
+    def stages(self) -> None:
+        return None
 
     @property
     def brief(self) -> _Family:
@@ -220,7 +225,9 @@ class _Loop:
             if each.labels:
                 yield each.labelled()
         is_stacked = "PATHS" in self.blocks_of_programs
-        yield from script_rules.definitions(self.rules, wide=self.is_wide, stacked=is_stacked)
+        table = self.blocks_of_programs.get("PATHS", "").splitlines()
+        rules = script_rules.definitions(self.rules, wide=self.is_wide, stacked=is_stacked)
+        yield from (looked_up(lines, table) for lines in rules)
         if self.script.settings["clip_norm"] is not None:
             yield [
                 "def clipped(gradients: Params) -> Params:",

@@ -14,6 +14,7 @@ from dlc.emit.forms import call
 from dlc.emit.names import plain, snake, unique
 from dlc.emit.origins import expression
 from dlc.emit.ranges import over
+from dlc.emit.settled import ForOneSetting
 from dlc.emit.statements import NOWHERE, Assign, Draft, If, Loop, Stmt, Store, Target, expressions, rewritten
 from dlc.emit.tree import (
     At,
@@ -43,7 +44,7 @@ from dlc.records import dataclass, field, replace
 from dlc.types.terms import term, turned
 from dlc_jax import rows
 from dlc_jax.drafter import STATE, Held, Key, Traits, Working, working_input
-from dlc_jax.places import ForOneSetting, Found, Keys, Places, Stack, at, turn_key
+from dlc_jax.places import Found, Keys, Places, Stack, at, turn_key
 from dlc_jax.steps import STACK, Scan
 
 Parts = dict[tuple[str, str], Expr]

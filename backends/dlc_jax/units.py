@@ -10,6 +10,7 @@ from dlc.emit.arguments import Argument, arguments, given, reads, renamed
 from dlc.emit.names import snake, unique
 from dlc.emit.origins import OPEN, expression, numbered
 from dlc.emit.requirements import words
+from dlc.emit.settled import ForOneSetting
 from dlc.emit.statements import Draft, outline
 from dlc.emit.tree import Arg, Call, Expr, Keyword, Make, Ref, Size, Word, text, transform, without
 from dlc.ir.nodes import Function, Op, Program, Value, callees_first
@@ -20,7 +21,7 @@ from dlc.types.terms import names, said
 from dlc_jax import rows
 from dlc_jax.drafter import JaxDrafter, Traits
 from dlc_jax.layers import DIALECT
-from dlc_jax.places import ForOneSetting, Places
+from dlc_jax.places import Places
 from dlc_jax.settling import Settling
 from dlc_jax.traits import traits_of
 

@@ -121,13 +121,19 @@ class Looping:
         """The container that holds the parts at `prefix`, cut to this loop's turns."""
         container, _, label = prefix.rpartition(".")
         node = locate(self.root, container.split("."), self.roots) if container else self.root
+        mine = [each for each in node.items.values() if each.label == label] if node is not None else []
+        if len(mine) == 1 and not self._all_turns(mine[0]):
+            return None
         if (
             node is None
             or not INDEX.fullmatch(label)
             or node.kind not in ("list", "parameters", "sequential")
         ):
             return self._named_elements(node, container, label)
-        base = reach(self.root, container, self.roots) if container else Word("self")
+        if not container:  # a slice of a class of its own would be made anew, without arguments
+            cut = self._cut(Call(Word("list"), (Word("self"),)), node, label)
+            return Word("self") if isinstance(cut, Call) else cut
+        base = reach(self.root, container, self.roots)
         if not isinstance(
             base, Dot | Word
         ):  # a part of a container: that it is a list is not known to a type checker
@@ -154,6 +160,10 @@ class Looping:
             return None
         base = reach(self.root, container, self.roots)
         return Call(Dot(base, "values"))
+
+    def _all_turns(self, node: Node) -> bool:
+        """Whether all turns of the loop have a part, not only some."""
+        return node.turns is None or self.loop.turns is None or int(node.turns[0]) == int(self.loop.turns)
 
     def _attributes(self, label: str) -> Expr | None:
         """The attributes of the class that the turns of the loop take, one by one."""

@@ -173,8 +173,8 @@ class Node:
 
     @property
     def is_open(self) -> bool:
-        """Whether it stands for so many instances as a setting says."""
-        return self.turns is not None and bool(self.function) and not origin_free(self.turns[0])
+        """Whether it stands for so many instances, or containers of some, as a setting says."""
+        return self.turns is not None and self.param is None and not origin_free(self.turns[0])
 
     @property
     def kind(self) -> str:
@@ -380,8 +380,8 @@ class Builder:
     def _pattern(self, node: Node) -> Iterator[Init]:
         """`down{i}` directly below the class: one attribute per turn, in a loop where a setting says how many."""
         assert node.turns is not None
-        if node.is_open:
-            part = self.made(node)
+        part = self.made(node)
+        if node.is_open or variables(part):
             turn = variable(part, "i")
             made = Call(Word("self.add_module"), (indexed(node.label, turn), part))
             yield Init("", made, over=_turning(node), turn=turn)

@@ -36,6 +36,11 @@ class Family(Protocol):
         ...
 
     @property
+    def stages(self) -> Family | None:
+        """The same with modules for the stages of loops in loops; None where there are none."""
+        ...
+
+    @property
     def brief(self) -> Family:
         """The same in one mode."""
         ...

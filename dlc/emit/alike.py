@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from dlc.diagnostics import Span
+from dlc.ir.loops import LOOP
 from dlc.ir.nodes import BY, Function, Op
 from dlc.once import Form, once
 from dlc.types.dims import Dim
@@ -73,8 +75,14 @@ def signature(op: Op) -> Any:
     by_term = _told_parts(op) or any(is_left_out(op, key) for key in LEFT_OUT)
     own = op.op == "call"  # what a layer of the library calls its sizes depends on how they look here
     sizes = tuple((name, said(size)) for name, size in op.known) if own else ()
-    dims = tuple((name, said(size)) for name, size in op.dims) if own else ()
-    return op.op, op.span, op.op if by_term else op.callee, op.path, attrs, sizes, dims, op.condition
+    # (Its other sizes are those of its operands.)
+    return op.op, op.span, op.op if by_term else op.callee, op.path, attrs, sizes, op.condition
+
+
+def place_of(op: Op) -> Span:
+    """Where an operation stands in the spec; a loop where the spec's does, whichever of its turns it has."""
+    first = op.region.body[0] if op.op == LOOP and op.region is not None and op.region.body else None
+    return first.loops[0].loop if first is not None and first.loops else op.span
 
 
 def _told_parts(op: Op) -> bool:

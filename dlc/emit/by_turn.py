@@ -19,6 +19,7 @@ from dlc.ir.index import mark
 from dlc.records import dataclass, replace
 from dlc.types.dims import Atom, Dim, Monomial, apply_op
 from dlc.types.opaque import Opaque, is_closed
+from dlc.types.relations import OPPOSITE
 from dlc.types.terms import as_size, changed, evaluate, names, remembered, said, targets
 from dlc.types.traced import Term
 
@@ -48,12 +49,16 @@ class ByTurn:
         return next((told for told in self._sizes(sizes) if self._is_there(told, sizes)), None)
 
     def but_first(self, sizes: Sequence[Dim]) -> Dim | None:
-        """A size that is another one in the first turn: `inputs if i == 0 else d`."""
-        later = self._later(sizes)
+        """A size that is another one in the first turn: `inputs if i == 0 else d`. The second turn of two tells it, if that has no number."""
+        later = self._second(sizes) if len(sizes) == 2 else self._later(sizes)
         if later is None:
             return None
         first = Term("==", (self.turn, Term("dim", (self.first,))))
         return Dim.opaque(Term("if", (first, Term("dim", (sizes[0],)), Term("dim", (later,)))))
+
+    def _second(self, sizes: Sequence[Dim]) -> Dim | None:
+        is_plain = all(type(each) is str and "[" not in each for each in sizes[1].symbols)
+        return sizes[1] if is_plain and sizes[1].symbols else None
 
     def number(self, values: Sequence[Any]) -> Any:
         """A plain number of every turn, as that of the first with its expression; None where there is none."""
@@ -198,11 +203,23 @@ class ByTurn:
         first, slope = self.indices[0], (wanted[1] - wanted[0]) / (self.indices[1] - self.indices[0])
         factor = int(slope)
         if factor != slope or (factor != 1 and len(wanted) < ENOUGH):
-            return None
+            return self._power(wanted)
         offset = wanted[0] - factor * first
         if any(factor * turn + offset != number for turn, number in zip(self.indices, wanted, strict=True)):
-            return None
+            return self._power(wanted)
         return _sum(self.turn if factor == 1 else Term("*", (Term("const", (factor,)), self.turn)), offset)
+
+    def _power(self, wanted: Sequence[int]) -> Term | None:
+        """Numbers of which each is so many times the one before: `width = 2 * width` in every turn."""
+        if len(wanted) < ENOUGH or self.indices[0] or self.step != 1 or 0 in wanted or wanted[1] % wanted[0]:
+            return None
+        first, by = wanted[0], wanted[1] // wanted[0]
+        if by < 2 or any(
+            first * by**turn != number for turn, number in zip(self.indices, wanted, strict=True)
+        ):
+            return None
+        power = Term("**", (Term("const", (by,)), self.turn))
+        return power if first == 1 else Term("*", (Term("const", (first,)), power))
 
     # --- what an expression is in a turn
 
@@ -254,12 +271,25 @@ def _folded(part: Term) -> Term:
     if part.op == "if" and part.args[0].op == "const":
         chosen: Term = part.args[1] if part.args[0].args[0] else part.args[2]
         return chosen
+    if part.op in OPPOSITE and (answer := _compared(part)) is not None:
+        return Term("const", (answer,))
     if part.op in ("const", "name", "word", "list", "tuple", "for", "star") or not is_closed(part):
         return part
     try:
         return Term("const", (evaluate(part, {}),))
     except (ArithmeticError, KeyError, LookupError, TypeError, ValueError):
         return part
+
+
+def _compared(part: Term) -> bool | None:
+    """Whether a comparison of numbers holds whatever static parameters are: `n - 1 < n - 1` does not."""
+    left, right = map(whole_number, part.args)
+    difference = (left - right).constant
+    if difference is None:
+        return None
+    return {"==": difference == 0, "!=": difference != 0, "<": difference < 0, "<=": difference <= 0}.get(
+        part.op, difference > 0 or (part.op == ">=" and difference == 0)
+    )
 
 
 def whole_number(told: Term) -> Dim:
@@ -271,6 +301,8 @@ def whole_number(told: Term) -> Dim:
             return whole_number(a) - whole_number(b)
         case Term("*", (a, b)):
             return whole_number(a) * whole_number(b)
+        case Term("dim", (Dim() as size,)):
+            return size
     return as_size(told)
 
 

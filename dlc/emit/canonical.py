@@ -12,7 +12,7 @@ from dlc.emit.origins import renumbered
 from dlc.emit.turning import terms_of
 from dlc.ir.index import INDEX, factor_of, is_computed, mark
 from dlc.ir.loops import LOOP, Loop
-from dlc.ir.nodes import Attr, Function, Op, Program, walk
+from dlc.ir.nodes import Attr, Child, Function, Op, Program, walk
 from dlc.ir.splice import callees, path_of, substitute, with_path, within
 from dlc.once import Form, once
 from dlc.records import dataclass, field, replace
@@ -105,11 +105,22 @@ def from_zero(program: Program) -> Program:
 
 
 def _from_zero(function: Function) -> Function:
-    loops = [op for op in walk(function.body) if op.op == LOOP and reads_number(op)]
-    kept = {(path_of(op), loop.attr("start")) for loop in loops for op in walk((loop,)) if path_of(op)}
+    loops = [op for op in walk(function.body) if op.op == LOOP]
+    parts: dict[bool, set[tuple[str, Any]]] = {True: set(), False: set()}
+    for loop in loops:
+        parts[reads_number(loop)] |= {
+            (path_of(op), loop.attr("start")) for op in walk((loop,)) if path_of(op)
+        }
+    named = {path for path, _ in parts[True]}
+
+    def is_kept(child: Child) -> bool:
+        # (Some turns only may have a part: then it begins later than its loop.)
+        here = child.path, child.start
+        return here in parts[True] or (child.path in named and here not in parts[False])
+
     children = tuple(
         replace(each, path=_ahead(each.path, int(each.start)), start=0)
-        if each.count and each.start and (each.path, each.start) not in kept
+        if each.count and each.start and not is_kept(each)
         else each
         for each in function.children
     )

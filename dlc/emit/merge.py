@@ -20,13 +20,15 @@ from typing import Any
 
 from dlc.emit.alike import LEFT_OUT, function_key, is_left_out, origin_key, said_axes
 from dlc.emit.names import unique
-from dlc.emit.pairs import Apart, Pair
+from dlc.emit.pairs import Apart, Pair, with_common_sizes
+from dlc.emit.short import all_lengthened
+from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Decision, Function, Op, Program, Value, walk
 from dlc.ir.splice import Names, callees, references, referring, within
 from dlc.once import Form, once, together
 from dlc.records import dataclass, field, replace
 from dlc.types.tensor import TensorType
-from dlc.types.terms import evaluate, names
+from dlc.types.terms import evaluate, names, origin_free
 from dlc.types.traced import Term
 
 NONE = Term("const", (None,))
@@ -175,7 +177,9 @@ def _kind_of(*functions: Function) -> Kind:
     """Functions that are the same as one: what was decided in each another way makes no difference."""
     common = frozenset.intersection(*(frozenset(each.decisions) for each in functions))
     members = (Member(_deciding(each, common), guards(each)) for each in functions)
-    return tuple(sorted(members, key=_missing))
+    first, *others = sorted(members, key=_missing)
+    whole = with_common_sizes(first.function, [each.function for each in others])
+    return (replace(first, function=whole), *others)
 
 
 def _deciding(function: Function, common: Container[Decision]) -> Function:
@@ -201,8 +205,8 @@ class _Merging:
             return
         same: dict[Form, dict[int, Function]] = {}
         places: dict[Form, list[tuple[int, str]]] = {}
-        for k, function in found:
-            here = self._here(k, function, self.whole)
+        whole = all_lengthened([self._here(k, function, self.whole) for k, function in found])
+        for (k, function), here in zip(found, whole, strict=True):
             same.setdefault(function_key(here), {})[id(here)] = here
             places.setdefault(function_key(here), []).append((k, function.name))
         kinds = together(*(_kind_of(*each.values()) for each in same.values()))
@@ -391,7 +395,9 @@ def _untold(kinds: Sequence[Kind]) -> list[list[Kind]]:
 
 def _turns(function: Function) -> dict[Any, int]:
     """How many turns the loops of a function have, by their places."""
-    over = {turn.over: turn.loop for op in walk(function.body) for turn in op.loops}
+    # (A loop that turns as often as static parameters say is not written out.)
+    written = (op for op in function.body if op.op != LOOP or origin_free(op.attr("count")))
+    over = {turn.over: turn.loop for op in walk(written) for turn in op.loops}
     static = dict(function.static)
     switched = {name for name, value in static.items() if isinstance(value, bool)}
     return {loop: _length(each, static) for each, loop in over.items() if names(each) - switched}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dlc.diagnostics import NO_SPAN
-from dlc.emit.alike import op_key, origin_key, said_axes, signature
+from dlc.emit.alike import as_term, as_written, op_key, origin_key, said_axes, signature
 from dlc.emit.origins import OPEN
 from dlc.ir.needed import reads
 from dlc.ir.nodes import Child, Function, Op, Param, Region, Value, walk
@@ -64,9 +64,17 @@ class Pair:
             children=children,
             optional=tuple(value.name for value in inputs if value.name in self.optional),
             further=tuple(dict.fromkeys((*self.yes.further, *self.no.further))),
-            requires=tuple(each for each in self.yes.requires if each in self.no.requires),
+            requires=tuple(self._requires()),
             decisions=tuple(each for each in self.yes.decisions if each in self.no.decisions),
             training=self.yes.training or self.no.training,
+        )
+
+    def _requires(self) -> Iterator[Term]:
+        """What is asked on both sides, and what of one where that is taken."""
+        for each in self.yes.requires:
+            yield each if each in self.no.requires else Term("or", (negated(self.condition), each))
+        yield from (
+            Term("or", (self.condition, each)) for each in self.no.requires if each not in self.yes.requires
         )
 
     def _check_places(self) -> None:
@@ -109,12 +117,7 @@ class Pair:
         return Value(yes.name, TensorType(yes.type.dtype, axes))
 
     def _size(self, yes: Dim, no: Dim) -> Dim:
-        """One expression for a size of both sides: the one that is right at the settings of the other as well."""
-        if said(yes) == said(no):
-            return yes
-        if _at(yes, self.no) == _at(no, self.no):
-            return yes
-        return no.said(said(no)) if _at(no, self.yes) == _at(yes, self.yes) else yes.said(OPEN)
+        return common_size(yes, self.yes, no, self.no)
 
     def known(self, yes: Op, no: Op) -> tuple[tuple[str, Dim], ...]:
         """The sizes that a layer finds on both sides: where they differ, a choice."""
@@ -122,6 +125,17 @@ class Pair:
         return tuple(
             (name, self._chosen(size, other[name]) if name in other else size) for name, size in yes.known
         )
+
+    def given(self, yes: Op, no: Op) -> tuple[tuple[str, Term], ...]:
+        """What an instance is given on both sides: where that differs, a choice."""
+        if yes.op != "call" or not yes.path:
+            return yes.given
+        found, other = dict(yes.given), dict(no.attrs)
+        for key, value in yes.attrs:
+            one, two = as_written(yes, key, value), as_written(no, key, other[key])
+            if one != two:
+                found[key] = either(self.condition, as_term(yes, key, value), as_term(no, key, other[key]))
+        return tuple(found.items())
 
     def _chosen(self, yes: Dim, no: Dim) -> Dim:
         found = self._size(yes, no)
@@ -191,6 +205,7 @@ class _Block:
         self.done.append(
             replace(
                 yes,
+                given=self.pair.given(yes, no),
                 inputs=tuple(operands.values()),
                 names=tuple(operands) if yes.names != no.names else yes.names,
                 outputs=outputs,
@@ -353,6 +368,87 @@ class _Block:
         return table
 
 
+def either(condition: Term, yes: Term, no: Term) -> Term:
+    """One expression or the other: `inputs if i == 0 else (4 * widths[i - 1] if wide else widths[i - 1])`, in which what they have in
+    common is said once."""
+    if yes == no:
+        return yes
+    one, two = _by_turn(yes), _by_turn(no)
+    if one.op == two.op == "if" and one.args[0] == two.args[0]:
+        sides = (either(condition, a, b) for a, b in zip(one.args[1:], two.args[1:], strict=True))
+        return Term("if", (one.args[0], *sides))
+    return Term("if", (condition, yes, no))
+
+
+def _by_turn(told: Term) -> Term:
+    """`(inputs, *hidden)[i]` as what it is in the first turn, and what in others."""
+    match told:
+        case Term("dim", (Dim() as size,)):
+            inner = next((each.term for each in size.opaques() if size == Dim.opaque(each.term)), None)
+            return told if inner is None else _by_turn(inner)
+        case Term("index", (Term("tuple", (first, Term("star", (base,)))), Term("each") as turn)):
+            before = Term("-", (turn, Term("const", (1,))))
+            return Term("if", (Term("==", (turn, Term("const", (0,)))), first, Term("index", (base, before))))
+    return told
+
+
+def common_size(yes: Dim, of: Function, no: Dim, other: Function) -> Dim:
+    """One expression for a size of two functions: the one that is right at the settings of the other as well."""
+    if said(yes) == said(no):
+        return yes
+    if _at(yes, other) == _at(no, other):
+        return yes
+    return no.said(said(no)) if _at(no, of) == _at(yes, of) else yes.said(OPEN)
+
+
+def with_common_sizes(function: Function, others: Sequence[Function]) -> Function:
+    """A function with sizes that are right in others too, which do the same. What a picture is as high as decides on no operation."""
+
+    def typed(value: Value, twins: Sequence[Value]) -> Value:
+        axes = list(value.type.axes)
+        for twin, other in zip(twins, others, strict=True):
+            pairs = zip(axes, twin.type.axes, strict=True)
+            axes = [common_size(a, function, b, other) for a, b in pairs]
+        return replace(value, type=value.type.with_axes(tuple(axes)))
+
+    def values(own: Sequence[Value], twins: Sequence[Sequence[Value]]) -> tuple[Value, ...]:
+        return tuple(typed(each, row) for each, *row in zip(own, *twins, strict=True))
+
+    def region(own: Region | None, twins: Sequence[Region | None]) -> Region | None:
+        rest = [each for each in twins if each is not None]
+        if own is None or len(rest) < len(twins):
+            return own
+        body = tuple(
+            op(each, row) for each, *row in zip(own.body, *(twin.body for twin in rest), strict=True)
+        )
+        return Region(values(own.args, [twin.args for twin in rest]), body, own.results)
+
+    def op(own: Op, twins: Sequence[Op]) -> Op:
+        outputs = values(own.outputs, [twin.outputs for twin in twins])
+        dims = tuple(
+            (name, size if all(_is_same(name, size, twin) for twin in twins) else size.said(OPEN))
+            for name, size in own.dims
+        )
+        regions = (
+            region(getattr(own, name), [getattr(twin, name) for twin in twins])
+            for name in ("region", "otherwise")
+        )
+        first, second = regions
+        return replace(own, outputs=outputs, dims=dims, region=first, otherwise=second)
+
+    if not others:
+        return function
+    body = tuple(
+        op(each, row) for each, *row in zip(function.body, *(other.body for other in others), strict=True)
+    )
+    return replace(function, body=body)
+
+
+def _is_same(name: str, size: Dim, twin: Op) -> bool:
+    """Whether another call gives the same size."""
+    return said(dict(twin.dims).get(name, size)) == said(size)
+
+
 def _values(body: Sequence[Op]) -> Iterator[Value]:
     """The values of a body and of all bodies inside of it."""
     for op in walk(body):
@@ -432,6 +528,9 @@ def _alike(op: Op, written: Mapping[str, Function]) -> Any:
     present = () if op.op == "call" else tuple(_present(op, written))
     regions = tuple(each is not None for each in (op.region, op.otherwise))
     whole = op_key(op, {}) if op.op == "choice" else None
+    if op.op == "call" and op.path:  # one instance, whatever it is given
+        given = tuple(key for key, _ in op.attrs)
+        return (op.span, op.callee, op.path, given), present, len(op.outputs), regions, whole
     return signature(op), present, len(op.outputs), regions, whole
 
 

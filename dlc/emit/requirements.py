@@ -6,6 +6,7 @@ are given."""
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from dlc.ir.loops import LOOP
@@ -58,9 +59,8 @@ def _here(op: Op, asked: Iterable[Term], own: frozenset[str], turns: Term | None
     """What a callee asks, in the words of its caller."""
     values = _values(op)
     for each in asked:
-        try:
-            here = settled(substituted(each, _apart(values, each)))
-        except TypeError:  # what stands for a size here is said by no size
+        here = _in_words(each, _apart(values, each))
+        if here is None:
             continue
         free = turned(here)
         read = names(here)
@@ -68,6 +68,18 @@ def _here(op: Op, asked: Iterable[Term], own: frozenset[str], turns: Term | None
             here = Term("call", ("all", Term("for", (here, *free, Term("call", ("range", turns))))))
         if read and read <= own and here != HOLDS and not turned(here) and not any(map(here.holds, OPEN)):
             yield here
+
+
+def _in_words(asked: Term, values: Mapping[str, Any]) -> Term | None:
+    """A condition with values in it; None where what stands for a size is said by no size."""
+    sized = {
+        name: Dim.opaque(told) if isinstance(told, Term) and told.op == "index" else told
+        for name, told in values.items()
+    }
+    for each in (values, sized):  # (an element of a list may be a size)
+        with suppress(TypeError):
+            return settled(substituted(asked, each))
+    return None
 
 
 def _where(cases: Iterable[Term], asked: Term) -> Term:

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dlc.emit.alike import as_term, as_written, origin_key
+from dlc.emit.apart import is_mixed, taken_apart
 from dlc.emit.arguments import Functions, sayable
 from dlc.emit.by_turn import ByTurn
 from dlc.emit.draft import plain_name
@@ -33,6 +34,7 @@ from dlc.emit.turning import (
     path_in,
     read_behind,
     segments,
+    terms_of,
 )
 from dlc.emit.uneven import LISTED, PUSH, SKIPS, Kept, Uneven, Unsaid, kept_by, read_elsewhere
 from dlc.emit.widths import Last, behind, left_behind, widened
@@ -44,7 +46,7 @@ from dlc.once import once
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Atom, Dim
 from dlc.types.tensor import TensorType
-from dlc.types.terms import as_dim, changed, evaluate, said, term
+from dlc.types.terms import as_dim, changed, evaluate, length_of, resolved, said, settled, term
 from dlc.types.terms import names as names_in
 from dlc.types.traced import Term, TracedInt
 
@@ -87,7 +89,11 @@ def _rolled_by(
         whole = None
         if turn is not None:
             about = _About(turn, function, names, functions, last, _is_tried(turn.over, function, tried))
-            whole = None if lists.concern(original) else _whole(run, original, about)
+            single = None if lists.concern(original) else _by_single_turns(original, about, left)
+            if single is not None:
+                function, whole = single
+                children = _replaced(children, function)
+            whole = whole or (None if lists.concern(original) else _whole(run, original, about))
             whole = whole or _uneven(run, original, about, runs, kept)
         if whole is None:
             if turn is not None and lists.concern(original):
@@ -151,6 +157,21 @@ class _About:
     """Whether the source is tried at other numbers of turns, so that what turns have in common may be a guess."""
 
 
+def _by_single_turns(original: Sequence[Op], about: _About, left: Last) -> tuple[Function, Made] | None:
+    """A loop of the spec of which the first turns are others, as one of all its turns; the function with these by themselves."""
+    if not about.is_tried or not is_mixed(original):
+        return None
+    function, run = taken_apart(about.function, original, about.names)
+    made = _whole(_completed(list(behind(run, function, left))), run, replace(about, function=function))
+    return None if made is None else (function, made)
+
+
+def _replaced(children: Sequence[Child], function: Function) -> list[Child]:
+    """Instances, those of a loop that was taken apart one by one."""
+    own = {child.path for child in function.children}
+    return [each for child in children for each in ((child,) if child.path in own else child.each())]
+
+
 Made = tuple[Op, set[str], list[Child], Last, list[Term]]
 """A loop, the instances that it stands for, these as its own, what it leaves of sizes, and what is asked for it."""
 
@@ -194,7 +215,13 @@ def _uneven(
     if made is None or not _covers(about.function, uneven.gone):
         return None
     loop, left = made
-    return loop, uneven.gone, uneven.children, left, []
+    return (
+        loop,
+        uneven.gone,
+        uneven.children,
+        left,
+        list(_long_enough((loop,), about.turn.variable, term(Dim.of(span[0])))),
+    )
 
 
 def _is_of(name: object, lists: set[str]) -> bool:
@@ -338,7 +365,43 @@ def _whole(run: Sequence[Op], original: Sequence[Op], about: _About) -> Made | N
     ]
     if len(kept) != len(placed) or not _covers(function, gone):
         return None
+    asked += _long_enough(ops, turn.variable, term(Dim.of(count)))
     return made.op(), gone, kept, left, asked
+
+
+def _long_enough(ops: Sequence[Op], variable: str, count: Term) -> Iterator[Term]:
+    """That lists which turns read an element of, and the loop does not go over, have as many as there are turns."""
+    wanted: dict[str, int] = {}
+    for told in (each for op in walk(ops) for each in terms_of(op)):
+        for part in told.parts():
+            found = _read_by_turn(part, variable) if isinstance(part, Term) and part.op == "index" else None
+            if found is not None:
+                wanted[found[0]] = max(found[1], wanted.get(found[0], found[1]))
+    for name, more in wanted.items():
+        length = length_of(Term("param", (name,)))
+        if name not in names_in(count):  # (what the loop goes over, or a part of it)
+            yield Term(">=", (length, settled(Term("+", (count, Term("const", (more,)))) if more else count)))
+
+
+def _read_by_turn(element: Term, variable: str) -> tuple[str, int] | None:
+    """The list of which a turn reads an element, and by how much that is ahead of the turn's number."""
+    base, place = element.args
+    ahead = 0
+    match place:
+        case Term("+" | "-" as op, (Term("each", (name,)), Term("const", (int(offset),)))) if (
+            name == variable
+        ):
+            ahead = offset if op == "+" else -offset
+        case Term("each", (name,)) if name == variable:
+            pass
+        case _:
+            return None
+    match base:
+        case Term("tuple", (_, Term("star", (Term("param", (name,)),)))):
+            return str(name), ahead - 1
+        case Term("param", (name,)) | Term("cut", (Term("param", (name,)), *_)):
+            return str(name), ahead
+    return None
 
 
 def _fused(path: str, segment: Segment, function: Function) -> Fused | None:
@@ -632,7 +695,7 @@ def _each(told: Term, own: Container[str], inner: Mapping[str, int] = NOTHING) -
 
     def change(each: Term) -> Term:
         if each.op != "turn" or not (each.args[0] in own or each.args[0] in inner):
-            return each
+            return resolved(each)
         return Term("const", (inner[each.args[0]],)) if each.args[0] in inner else Term("each", each.args)
 
     found: Term = changed(told, change)

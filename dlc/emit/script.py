@@ -27,7 +27,7 @@ STANDARD = {
     "pathlib": ("Path",),
     "typing": ("Any", "NamedTuple", "Self"),
 }
-MODULES = ("argparse", "csv", "gzip", "itertools", "json", "math", "os", "time")
+MODULES = ("argparse", "csv", "gzip", "itertools", "json", "math", "os", "re", "time")
 TABLES = ("csv", "json", "parquet")
 SOURCES = ("digits", "idx", "npz", "text", "synthetic", "images", *TABLES)
 _NUMPY = {"f32": "float32", "f64": "float64", "f16": "float16", "u8": "uint8", "bool": "bool"}

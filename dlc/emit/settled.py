@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from contextlib import suppress
+from typing import Generic, Protocol, TypeVar
 
 from dlc.backend import Family, Which
 from dlc.emit.asked import ANY_LENGTH, Lengths
 from dlc.ir.nodes import Program
+from dlc.records import dataclass
 
 
 class Source(Protocol):
@@ -29,8 +31,32 @@ Write = Callable[[Sequence[Program], bool, Lengths], T]
 
 
 def settled(family: Family, write: Write[T]) -> T:
-    """The source with as many arguments as can be. Numbers and lists are changed together in every mode; what turns something on or
-    off, or counts repetitions, alone and in one mode, which shows it as a rule at half the work."""
+    """The source with as many arguments as can be; with stages of blocks as modules of their own where that makes it more."""
+    found = _settled(family, write)
+    stages = family.stages if found.lacks else None
+    if stages is not None:
+        with suppress(ForOneSetting):
+            staged = _settled(stages, write)
+            if staged.lacks < found.lacks:
+                return staged.made
+    return found.made
+
+
+class ForOneSetting(Exception):
+    """What a source can say only with a model's settings written out."""
+
+
+@dataclass(frozen=True)
+class Settled(Generic[T]):
+    """A source, and what it `lacks`: static parameters that are no arguments, and lists of one length."""
+
+    made: T
+    lacks: frozenset[str]
+
+
+def _settled(family: Family, write: Write[T]) -> Settled[T]:
+    """The source of a family. Numbers and lists are changed together in every mode; what turns something on or off, or counts repetitions,
+    alone and in one mode, which shows it as a rule at half the work."""
 
     known: dict[tuple[int, ...], tuple[Sequence[Program], str]] = {}
     comments: dict[str, str] = {}
@@ -77,9 +103,11 @@ def settled(family: Family, write: Write[T]) -> T:
             own = family.programs(fixed)
             comments.clear()
         if fixed == before:
-            made = write(own, True, lengths())
+            free = lengths()
+            made = write(own, True, free)
             made.text = "\n".join(comments.get(line, line) for line in made.text.split("\n"))
-            return made
+            bound = (f"len({name})" for name in brief.walked if name not in free.free)
+            return Settled(made, frozenset((*fixed, *bound)))
         # What is written out now may have made another source, in which a switch says less than before.
 
 

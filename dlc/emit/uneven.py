@@ -206,7 +206,7 @@ class Uneven:
             arg,
             pops,
         )
-        left = left_by([(types[0][0], types[1][-1], given)], self.sizes)
+        left = left_by([(types[0][0], types[1][-1], given, taken)], self.sizes)
         if result is None or left is None:
             return None
         ops = [*(Op(POP, (SKIPS.name,), (each,)) for each in pops), *self._with_phis(body)]

@@ -23,7 +23,7 @@ from dlc.records import dataclass, field, replace
 from dlc.types.dims import Atom, Dim, sole_atom
 from dlc.types.tensor import TensorType
 from dlc.types.terms import backwards as from_end
-from dlc.types.terms import changed, evaluate, length_of, moved, said
+from dlc.types.terms import changed, evaluate, length_of, moved, said, term
 from dlc.types.traced import Term, TracedInt
 
 ROW = "row"
@@ -65,6 +65,11 @@ def widened(
         count,
         {**dict(function.sizes), **dict(function.static)},
         last,
+        conditions=tuple(
+            dict.fromkeys(
+                each.condition for turn in turns for op in turn.ops for each in op.loops[0].decisions
+            )
+        ),
     )
     types = function.types()
     sizes = sizes.going(turns, going, types)
@@ -77,11 +82,13 @@ def widened(
     columns = zip(*rows, strict=True)
     found = [replace(each, ops=tuple(ops)) for each, ops in zip(turns, columns, strict=True)]
     made = {value.name: value.type for value in found[-1].values}
-    ends = zip(going.takes(turns[0]), going.gives(turns[-1]), strict=True)
-    left = left_by([(types[first], types[last], made[last]) for first, last in ends], sizes)
     taken = [sizes.type([types[name] for name in row]) for row in zip(*map(going.takes, turns), strict=True)]
     known = [each for each in taken if each is not None]
-    if left is None or len(known) < len(taken):
+    if len(known) < len(taken):
+        return None
+    ends = zip(going.takes(turns[0]), going.gives(turns[-1]), known, strict=True)
+    left = left_by([(types[first], types[last], made[last], each) for first, last, each in ends], sizes)
+    if left is None:
         return None
     return Widened(tuple(found), left, tuple(known), not _begins(found, turns, going, types, sizes, left))
 
@@ -97,12 +104,20 @@ def _begins(
     """Whether what the last turn leaves is what goes into the loop, where that has no turns: as one before the first would leave it."""
     made = {value.name: value.type for value in told[-1].values}
     told_by_turn = {each for each in left if type(each) is not str}
+
+    def as_before(first: Dim, size: Dim, common: Dim) -> bool:
+        raw = said(size)
+        if not told_by_turn.isdisjoint((raw, sole_atom(raw))):
+            return sizes.by_turn.begins(said(first), said(common))
+        # (What elements of lists say begins with the list; and of what static parameters do not say, nothing is made.)
+        is_fixed = size.is_constant and first.is_constant and raw.constant is None and common != OPEN
+        return not is_fixed or raw == said(first) or _behind(raw, left) != raw
+
     pairs = zip(going.takes(turns[0]), going.gives(turns[-1]), strict=True)
-    axes = (each for a, b in pairs for each in zip(types[a].axes, types[b].axes, made[b].axes, strict=True))
     return all(
-        sizes.by_turn.begins(said(first), said(common))
-        for first, size, common in axes
-        if not told_by_turn.isdisjoint((said(size), sole_atom(said(size))))
+        as_before(*each)
+        for a, b in pairs
+        for each in zip(types[a].axes, types[b].axes, made[b].axes, strict=True)
     )
 
 
@@ -148,23 +163,31 @@ def _behind(told: Dim, last: Last) -> Dim:
     return told.substitute(_named(last)).replace(change)
 
 
-def left_by(ends: Sequence[tuple[TensorType, TensorType, TensorType]], sizes: Sizes) -> Last | None:
+Ends = tuple[TensorType, TensorType, TensorType, TensorType]
+
+
+def left_by(ends: Sequence[Ends], sizes: Sizes) -> Last | None:
     """What the sizes of the last turn, and the elements of lists that they speak of, are behind the loop; None where that can't be
-    said. Of each value that goes on, what it is before the first turn, behind the last, and as all turns leave it."""
+    said. Of each value that goes on, what it is before the first turn, behind the last, and as all turns leave and take it."""
     found: dict[str | Atom | Dim, Dim] = {}
-    for before, after, made in ends:
+    for before, after, made, took in ends:
         if (before.dtype, before.rank) != (after.dtype, after.rank):
             return None
-        for first, size, common in zip(before.axes, after.axes, made.axes, strict=True):
+        for first, size, common, taken in zip(before.axes, after.axes, made.axes, took.axes, strict=True):
             raw = said(size)
             if raw == said(first) or common == OPEN or raw.constant is not None:
                 continue
             if not any(map(_numbers, raw.symbols)):
-                last = sizes.by_turn.behind(said(common))
-                if sizes.at(last, None) == size.constant and last != raw:
+                # (The last turn may leave what it takes: all others halve the picture, and double the channels.)
+                by_turn = [each for each in (common, taken) if each != OPEN and _turns(common, sizes)]
+                told = map(sizes.by_turn.behind, map(said, by_turn))
+                right = (each for each in told if each != raw and sizes.at(each, None) == size.constant)
+                last = next(right, raw)
+                if last != raw:
                     found[sole_atom(raw) or raw] = last
                 continue
             base, name = _series(said(common), sizes.turn), next(iter(raw.symbols))
+            key: str | Dim = name
             if base is not None and raw == Dim.symbol(name):
                 last = sizes.last_of(said(first), base)
             elif (
@@ -176,12 +199,19 @@ def left_by(ends: Sequence[tuple[TensorType, TensorType, TensorType]], sizes: Si
                 last = Dim.opaque(
                     Term("index", (base.args[2], Term("const", (-1,))))
                 )  # (no turn, no network)
+            elif base is not None and base.op == "for" and raw.symbols == {name}:
+                key, last = raw, sizes.by_turn.behind(said(common))
             else:
                 return None
-            now = sizes.at(raw.substitute({name: last}), None)
-            if found.setdefault(name, last) != last or now not in (size.constant, None):
+            now = sizes.at(raw.substitute({name: last}) if key == name else last, None)
+            if found.setdefault(key, last) != last or now not in (size.constant, None):
                 return None
     return found
+
+
+def _turns(size: Dim, sizes: Sizes) -> bool:
+    """Whether a size is told by the number of the turn."""
+    return any(sizes.turn in each.term.parts() for each in said(size).opaques())
 
 
 # --- one operation of all turns -----------------------------------------------------------------------------------
@@ -212,7 +242,9 @@ def alike(ops: Sequence[Op], sizes: Sizes, functions: Mapping[str, Function]) ->
     def common(op: Op) -> Op:
         outputs = (replace(value, type=type) for value, type in zip(op.outputs, told, strict=True))
         own = tuple((key, op.attr(key) if value is SAME else value) for key, value in attrs)
-        return replace(op, attrs=own, known=known, dims=dims, outputs=tuple(outputs))
+        told_by = {key: term(value) for key, value in attrs if op.callee and value is not SAME}
+        given = tuple((key, told_by.get(key, each)) for key, each in op.given)
+        return replace(op, attrs=own, given=given, known=known, dims=dims, outputs=tuple(outputs))
 
     return list(map(common, ops))
 
@@ -231,7 +263,13 @@ def _attribute(ops: Sequence[Op], key: str, sizes: Sizes) -> Any:
             return SAME
     if key == "draw" or len({origin_key(each) for each in values}) == 1:
         return SAME
-    return None if ops[0].callee else _numbers_of(values, sizes)
+    if ops[0].callee and not (ops[0].op == "call" and ops[0].path and all(map(_is_whole, values))):
+        return None
+    return _numbers_of(values, sizes)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _numbers_of(values: Sequence[Any], sizes: Sizes) -> Any:
@@ -262,7 +300,7 @@ def _is_free(name: str, callee: Function | None, functions: Mapping[str, Functio
     return not any(_speak_of(name, op) for op in calls) and all(
         _is_free(own, functions.get(op.callee), functions)
         for op in calls
-        for own, size in op.dims
+        for own, size in (*op.dims, *op.known)
         if name in said(size).symbols
     )
 
@@ -273,8 +311,7 @@ def _holds(function: Function | None) -> bool:
 
 def _speak_of(name: str, op: Op) -> bool:
     """Whether a call gives a size as a static argument."""
-    given = (*(value for _, value in op.attrs), *(size for _, size in op.known))
-    return any(name in symbols_of(each) for each in given)
+    return any(name in symbols_of(value) for _, value in op.attrs)
 
 
 def symbols_of(value: Any) -> frozenset[str]:
@@ -324,9 +361,9 @@ class Sizes:
                 given = [said(each.axes[a]) for each in gives if each.rank > a]
                 told = self._told(given) if len(taken) == len(given) == len(self.indices) else None
                 base = None if told is None else _series(told, self.turn)
-                if base is not None and not self.indices[0]:
-                    row = Dim.opaque(Term("index", (self.with_first(taken[0], base), self.turn)))
-                    found.setdefault(taken, row)
+                if told is not None and base is not None and not self.indices[0]:
+                    before: Dim = changed(told, lambda part: self._ahead(-1) if part == self.turn else part)
+                    found.setdefault(taken, self._with_first(taken[0], base, before))
         return replace(self, carried=found)
 
     @property
@@ -393,7 +430,10 @@ class Sizes:
         late = (self._led(here[0], row[1]) for row in rows if len(set(row[1:])) == 1)
         found = next(whole, None) or next(filter(None, late), None) or self.by_turn.size(here)
         found = found or next(filter(None, (self._parted(here, each) for each in self.conditions)), None)
-        return found or self.by_turn.but_first(here)
+        is_told = len(here) > 2 or all(
+            symbol.partition("[")[0] in self.static for size in here for symbol in size.symbols
+        )
+        return found or (self.by_turn.but_first(here) if is_told else None)
 
     def _parted(self, here: Sequence[Dim], condition: Term) -> Dim | None:
         """A size that is one thing where a condition holds, and another where it does not."""
@@ -442,7 +482,15 @@ class Sizes:
     def _led(self, first: Dim, rest: Dim) -> Dim | None:
         """A size that is `first` in the first turn, and in the others what an element of a list says for the turn before."""
         base = _series(rest, self._ahead(-1)) if not self.indices[0] else None
-        return None if base is None else Dim.opaque(Term("index", (self.with_first(first, base), self.turn)))
+        return None if base is None else self._with_first(first, base, rest)
+
+    def _with_first(self, first: Dim, base: Term, before: Dim) -> Dim:
+        """What a turn takes that has `first` in front of what the elements of a list say: `(inputs, *hidden)[i]`; where these are more
+        than a list, `inputs if i == 0 else 4 * hidden[i - 1]`."""
+        if base.op != "for":
+            return Dim.opaque(Term("index", (self.with_first(first, base), self.turn)))
+        is_first = Term("==", (self.turn, Term("const", (0,))))
+        return Dim.opaque(Term("if", (is_first, _alone(_behind(first, self.last)), _alone(before))))
 
 
 def _numbers(name: str) -> list[int]:

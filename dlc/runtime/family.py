@@ -13,13 +13,15 @@ from functools import cached_property
 from itertools import combinations, islice
 from typing import TYPE_CHECKING, Any
 
-from dlc.diagnostics import SpecError
+from dlc.diagnostics import Span, SpecError
 from dlc.elaborate.base.trees import static_fields
 from dlc.elaborate.base.units import Definition, entries, own_statics
 from dlc.elaborate.base.values import Builtin, default_parts
+from dlc.elaborate.bodies.stages import NAMED, UNNAMED
 from dlc.elaborate.programs.elaborator import VOCABULARY
 from dlc.emit.requirements import Requirements
 from dlc.emit.rolled import goes_over_a_list
+from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Op, Program, walk
 from dlc.syntax import ast
 from dlc.types.dims import Dim
@@ -46,12 +48,14 @@ class ModelFamily:
     """Only in training (True) or only not: of programs that passes have fitted to one of them."""
     whole: bool = False
     """With the programs of the model's other entries behind its own, for a backend that makes one class of them."""
+    staged: int = 0
+    """How it has modules for the stages of its loops, if it has (`elaborate/bodies/stages.py`)."""
     lowered: dict[int, tuple[Program, Program]] = field(default_factory=dict, compare=False, repr=False)
     """Programs that were asked for, before and after, at all settings: several are asked for more than once."""
 
     def program(self, training: bool) -> Program:
         """The model's program in one mode, with the inputs that it has. Raises SpecError."""
-        return self._lowered(self.model.traced_program(training, self.model.optional, frozenset()))
+        return self._lowered(self._traced(self.model, training, self.model.optional, frozenset()))
 
     def programs(self, fixed: frozenset[str] = frozenset()) -> tuple[Program, ...]:
         """The model's programs, those of its own way in first, and those with a switch turned. `fixed` static parameters are plain
@@ -74,7 +78,7 @@ class ModelFamily:
     def _forms(self, model: Model, fixed: frozenset[str], modes: tuple[bool, ...]) -> Iterator[Program]:
         """A model with and without its optional inputs."""
         for inputs in self._inputs(model, fixed):
-            yield from (model.traced_program(mode, inputs, fixed) for mode in modes)
+            yield from (self._traced(model, mode, inputs, fixed) for mode in modes)
 
     def _inputs(self, model: Model, fixed: frozenset[str]) -> list[tuple[str, ...]]:
         """The sets of optional inputs that tell what each of them changes: those that the model has, none, each alone, all; of
@@ -87,7 +91,7 @@ class ModelFamily:
             if {*names} in map(set, sets):
                 return True
             try:
-                model.traced_program(mode, names, fixed)
+                self._traced(model, mode, names, fixed)
             except SpecError:
                 return False
             sets.append(names)
@@ -118,7 +122,7 @@ class ModelFamily:
     def _told_apart(self, fixed: frozenset[str]) -> Iterator[ModelFamily]:
         """The model with two numbers unlike that are equal here, or equal that are not, where something was decided on that: on whether
         `kv_heads` are as many as `heads`. What was decided on elements of a list is tried on one of them."""
-        program = self._lowered(self.model.traced_program(self.mode or False, self.model.optional, fixed))
+        program = self._lowered(self._traced(self.model, self.mode or False, self.model.optional, fixed))
         asked = [each for each in Requirements(program).of(program.entry) if each.op in OPPOSITE]
         tried = {_kind(negated(each)) for each in asked}  # some elements are alike and some are not
         for each in asked:
@@ -151,10 +155,35 @@ class ModelFamily:
                 if not evaluate(asked, {**self._settings, name: changed}):
                     yield {name: changed}
 
+    def _traced(
+        self, model: Model, training: bool, inputs: tuple[str, ...], fixed: frozenset[str]
+    ) -> Program:
+        return model.traced_program(training, inputs, fixed, staged=self.staged)
+
     def _lowered(self, program: Program) -> Program:
         if id(program) not in self.lowered:
             self.lowered[id(program)] = (program, self.lower(program))
         return self.lowered[id(program)][1]
+
+    @cached_property
+    def stages(self) -> ModelFamily | None:
+        """The same with modules for the stages of its loops; None where it has none, or they would not be the same network;
+        and where passes have fitted the network to one mode."""
+        if self.staged or self.mode is not None or not any(map(_is_nested, self._ops)):
+            return None
+        own = self._traced(self.model, False, self.model.optional, frozenset())
+        for staged in (NAMED, UNNAMED):
+            found = replace(self, staged=staged, lowered={})
+            try:
+                other = found._traced(self.model, False, self.model.optional, frozenset())
+            except SpecError:
+                return None
+            places = _stages(own, other)
+            if not places or _parts(own) != _parts(other):
+                return None
+            if len(set(places)) == len(places):  # one module for all turns
+                return found
+        return None
 
     @property
     def brief(self) -> ModelFamily:
@@ -173,7 +202,7 @@ class ModelFamily:
         walked: list[str] = []
         if which == "lengths":
             walked += (name for name in self.walked if name in free)
-            tried += ((name, _lengths(free[name])) for name in walked)
+            yield from self._longer(walked, free, fixed)
         elif which == "switches":
             tried += ((name, _turned(value, name in self._counts)) for name, value in free.items())
             tried += ((name, _called(value)) for name, value in free.items())
@@ -192,10 +221,24 @@ class ModelFamily:
             found = next((each for each in made if each is not None), None)
             if found is not None:
                 yield (name,), found
-        if which == "lengths" and len(walked) > 1:
-            ways = zip(*(_lengths(free[name]) for name in walked), strict=False)
-            joint = (self._at(dict(zip(walked, way, strict=True)), fixed) for way in ways)
-            yield from ((tuple(walked), each) for each in islice(filter(None, joint), 1))
+
+    def _longer(
+        self, walked: Sequence[str], free: Mapping[str, Any], fixed: frozenset[str]
+    ) -> Iterator[tuple[tuple[str, ...], ModelFamily]]:
+        """Lists with an element more, each alone, or else with the others: a list of depths may want as many widths. With one less where
+        the spec accepts no more. Then all together."""
+        ways = [
+            dict(zip(walked, way, strict=True))
+            for way in zip(*(_lengths(free[name]) for name in walked), strict=False)
+        ]
+        for name in walked:
+            alone = [{name: value} for value in _lengths(free[name])]
+            tried = (*alone[:2], *(ways[:2] if len(walked) > 1 else ()), *alone[2:])
+            made = filter(None, (self._at(each, fixed) for each in tried))
+            yield from (((name,), each) for each in islice(made, 1))
+        if len(walked) > 1:
+            joint = filter(None, (self._at(way, fixed) for way in ways))
+            yield from ((tuple(walked), each) for each in islice(joint, 1))
 
     def _changes(self, name: str, fixed: frozenset[str]) -> list[Iterator[Any]]:
         """Other values of a number or list. In a list that the spec doesn't accept with all its numbers changed, those that stand at
@@ -246,7 +289,7 @@ class ModelFamily:
     @cached_property
     def _has_idle(self) -> bool:
         """Whether the model has parts that are applied in training only."""
-        main = self.model.traced_program(False, self.model.optional, frozenset()).main
+        main = self._traced(self.model, False, self.model.optional, frozenset()).main
         applied = {op.path for op in walk(main.body)}
         return any(child.path not in applied for child in main.children)
 
@@ -254,7 +297,7 @@ class ModelFamily:
     def _ops(self) -> list[Op]:
         """The operations of all ways in."""
         ways = (self.model, *(self.model.others if self.whole else ()))
-        programs = [each.traced_program(False, each.optional, frozenset()) for each in ways]
+        programs = [self._traced(each, False, each.optional, frozenset()) for each in ways]
         functions = [function for program in programs for function in program.functions.values()]
         return [op for function in functions for op in walk(function.body)]
 
@@ -313,8 +356,8 @@ class ModelFamily:
             other = replace(self, model=model)
             if own:
                 for each in model.others:
-                    each.traced_program(self.mode or False, (), fixed)
-            other.model.traced_program(self.mode or False, self.model.optional, fixed)
+                    self._traced(each, self.mode or False, (), fixed)
+            self._traced(other.model, self.mode or False, self.model.optional, fixed)
         except SpecError:
             return None
         return other
@@ -328,6 +371,27 @@ class ModelFamily:
             return tuple(static.items())
         given = {name: value for name, value in static.items() if name not in parts}
         return self.model.spec.point(definition, given, self.model.point.entry).static
+
+
+def _is_nested(op: Op) -> bool:
+    """Whether an operation stands in a loop within a loop."""
+    return len(op.loops) > 1 or (op.op == LOOP and bool(op.loops))
+
+
+def _stages(own: Program, other: Program) -> list[Span]:
+    """Where the modules stand that one program has, and its own form does not."""
+    known = {each.source for each in own.functions.values()}
+    return [
+        span
+        for span, _ in {
+            (each.span, each.source): None for each in other.functions.values() if each.source not in known
+        }
+    ]
+
+
+def _parts(program: Program) -> set[tuple[str, str, str]]:
+    """The parameters of a program, by their paths."""
+    return {(each.path, str(each.type), each.kind) for each in program.parameters}
 
 
 def _kind(asked: Term) -> str:

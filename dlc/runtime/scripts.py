@@ -88,6 +88,10 @@ class BlockFamily:
         return ()
 
     @property
+    def stages(self) -> None:
+        return None
+
+    @property
     def brief(self) -> BlockFamily:
         return self
 

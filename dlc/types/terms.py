@@ -219,6 +219,17 @@ def settled(condition: Term) -> Term:
     return condition if known is None else Term("const", (known,))
 
 
+def resolved(told: Term) -> Term:
+    """An expression in which a number decides: `2 if wide and i == 0 else 1` is `1` from the second turn on."""
+    match told:
+        case Term("if", (Term("const", (answer,)), then, otherwise)):
+            side: Term = then if answer else otherwise
+            return side
+        case Term("and" | "or" | "not" | "==" | "!=" | "<" | "<=" | ">" | ">="):
+            return settled(told)
+    return told
+
+
 def _known(condition: Term) -> bool | None:
     """Whether a condition that speaks of nothing holds, or one that compares something with itself."""
     match condition:

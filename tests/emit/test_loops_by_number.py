@@ -113,7 +113,7 @@ COUNTS: dict[str, list[dict[str, Any]]] = {
 }
 
 # Where no turn leaves what all others would.
-REFUSED: dict[str, list[dict[str, Any]]] = {"by twos": [{"n": 2}]}
+REFUSED: dict[str, list[dict[str, Any]]] = {"by twos": [{"n": 2}], "odd labels": [{"n": 0}]}
 
 
 def spec(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 from dlc.elaborate.base.remarks import remarks
 from dlc.ir.nodes import Remark
@@ -20,6 +21,8 @@ class Unit:
     library: bool = False
     names: dict[str, Item | Unit] = field(default_factory=dict)
     owners: dict[str, Unit] = field(default_factory=dict)
+    stages: dict[Any, Definition] = field(default_factory=dict)
+    """Modules that turns of loops are for emission (`bodies/stages.py`), by their statements and headers."""
 
     @cached_property
     def lines(self) -> list[str]:

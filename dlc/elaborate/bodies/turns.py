@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from dlc.elaborate.base.budget import TURN_STEPS
@@ -12,6 +13,7 @@ from dlc.elaborate.base.trees import assigned, below, contains, labels, loop_nam
 from dlc.elaborate.base.values import GroupValue, Poison, Tensor, frozen, is_plain
 from dlc.elaborate.bodies.expressions import bind_static, inside_turn
 from dlc.elaborate.bodies.gathering import added_by
+from dlc.elaborate.bodies.stages import run_stages
 from dlc.elaborate.names.origins import Walk, origin, walked
 from dlc.elaborate.names.parts import said_by_turns
 from dlc.elaborate.state.body import Body, Context
@@ -115,7 +117,10 @@ def one_turn(body: Body, loop: Loop, item: Any, index: int) -> Turn:
     try:
         context = LoopContext(loop.names, index, node.label, place=place)
         with said_by_turns(body, walk), inside_turn(body, context) as unnamed:
-            body.run(node.body)
+            if place is not None and body.context.session.staged:
+                run_stages(body, node, loop.before, partial(read_later_of, body.context))
+            else:
+                body.run(node.body)
             computed = _computed(body, loop) if place is not None else ()
     finally:
         ops, emission.builder.body = emission.builder.body, saved_ops

@@ -27,6 +27,7 @@ from dlc.types.terms import (
     length_of,
     origin_free,
     remembered,
+    resolved,
     settled,
     term,
     untraced,
@@ -483,6 +484,8 @@ def chosen(body: Body, node: ast.Conditional, holds: bool, value: Any) -> Any:
     if not body.context.session.traced:
         return value
     told = here(body, node) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if told is not None and told.op != "if":  # the number of a turn tells the side
+        return value
     if told is None or any(told.args[0].holds(op) for op in ("training", "input", "name")):
         decided(body, node.condition, holds)
         return value
@@ -502,7 +505,7 @@ def _in_turn(scope: Scope, told: Term) -> Known:
     if not told.holds("turn"):
         return told
     args = [_in_turn(scope, each) if isinstance(each, Term) else each for each in told.args]
-    return None if any(each is None for each in args) else Term(told.op, tuple(args))
+    return None if any(each is None for each in args) else resolved(Term(told.op, tuple(args)))
 
 
 def decided(body: Body, node: ast.Expr, answer: bool) -> None:

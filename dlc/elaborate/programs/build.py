@@ -48,11 +48,12 @@ def build(
     inputs: Iterable[str] = (),
     traced: bool = False,
     fixed: frozenset[str] = frozenset(),
+    staged: int = 0,
 ) -> Program | None:
     """The program of a model at given settings; None if it is in error, which `report` was told.
 
     `inputs` names optional inputs that are to be there. A `traced` one remembers where its numbers come from, other than those
-    of the model's parameters that are `fixed`."""
+    of the model's parameters that are `fixed`; a `staged` one has modules for the stages of its loops (`bodies/stages.py`)."""
     static = model.static.items() if isinstance(model, Instance) else model.static
     point = model if isinstance(model, EntryPoint) else EntryPoint(model.definition, tuple(static))
     key = (
@@ -64,10 +65,11 @@ def build(
         tuple(inputs),
         traced,
         fixed,
+        staged,
     )
     cache: dict[Any, Any] = project.__dict__.setdefault("programs", {})
     if key not in cache:
-        session = Elaborator(project, training=training, traced=traced, fixed=fixed)
+        session = Elaborator(project, training=training, traced=traced, fixed=fixed, staged=staged)
         program = _build(session, point, tuple(inputs))
         cache[key] = (program, tuple(session.diagnostics))
     program, diagnostics = cache[key]

@@ -45,7 +45,15 @@ class Elaborator(Session):
         measure: Callable[[Body, ast.Node, str, Any], Any] | None = None,
         traced: bool = False,
         fixed: frozenset[str] = frozenset(),
+        staged: int = 0,
     ) -> None:
         super().__init__(
-            project, VOCABULARY, RECURSION, training=training, measure=measure, traced=traced, fixed=fixed
+            project,
+            VOCABULARY,
+            RECURSION,
+            training=training,
+            measure=measure,
+            traced=traced,
+            fixed=fixed,
+            staged=staged,
         )

@@ -31,7 +31,7 @@ def keep(session: Session, key: Hashable, callee: Callee, made: Instantiation, r
     parts = tuple(record.parts.values())
     names = tuple(_named(session, part) for part in parts)
     made.kept = Kept(key, made, function, parts, names, training)
-    session.project.kept[key, session.traced, training] = made.kept
+    session.project.kept[key, session.traced, session.staged, training] = made.kept
 
 
 def _named(session: Session, part: Kept | Initial) -> str:
@@ -44,7 +44,7 @@ def _named(session: Session, part: Kept | Initial) -> str:
 def known(session: Session, key: Hashable) -> Iterator[Kept]:
     """What other sessions made under this key that may do for this one."""
     for training in (None, session.training):
-        found = session.project.kept.get((key, session.traced, training))
+        found = session.project.kept.get((key, session.traced, session.staged, training))
         if found is not None:
             yield found
 

@@ -102,9 +102,11 @@ class Session:
         measure: Callable[[Body, ast.Node, str, Any], Any] | None = None,
         traced: bool = False,
         fixed: frozenset[str] = frozenset(),
+        staged: int = 0,
     ) -> None:
         self.project = project
         self.traced = traced  # whether numbers remember the static parameters that they come from
+        self.staged = staged  # whether stages of blocks are modules of their own (`bodies/stages.py`)
         self.fixed = fixed  # static parameters of the model that stay plain numbers then
         self.vocabulary = vocabulary
         self.recursion = recursion

@@ -67,9 +67,8 @@ def _values(value: Any) -> Iterator[Any]:
             yield [next(_values(each)) for each in value]
 
 
-SHORT = "stages of two blocks: of what comes behind the first there is no second to make a loop of"
 NO_ARGUMENTS = {
-    **{key: {"depths": SHORT, "fc": "a module of the spec"} for key in ("ResNet", "ResNet18")},
+    **{key: {"fc": "a module of the spec"} for key in ("ResNet", "ResNet18")},
     "Tracked": {"d": "a message has its number"},
 }
 

@@ -8,9 +8,7 @@ Under `jax.jit`: `static_argnames=("config", "training")`.
 """
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -33,20 +31,29 @@ class Config:
     classes: int = 1000
 
     def __post_init__(self) -> None:
-        if len(self.depths) != 4:
-            raise ValueError(f"depths must have length 4, not {len(self.depths)}")
-        if len(self.widths) != 4:
-            raise ValueError(f"widths must have length 4, not {len(self.widths)}")
-        if any(each < 1 for each in self.depths):
-            raise ValueError(f"each of depths must be at least 1, but depths is {self.depths}")
+        if not (not self.bottleneck or len(self.depths) >= 1):
+            raise ValueError(
+                "not bottleneck or len(depths) >= 1 must hold, "
+                f"but bottleneck is {self.bottleneck} and depths is {self.depths}"
+            )
+        if len(self.widths) < len(self.depths):
+            raise ValueError(
+                "len(widths) >= len(depths) must hold, "
+                f"but widths is {self.widths} and depths is {self.depths}"
+            )
+        if not all(each >= 1 for each in self.depths):
+            raise ValueError(
+                f"all(each >= 1 for each in depths) must hold, but depths is {self.depths}"
+            )
 
 
 CONFIG = Config()
 
 
-def init_layers(init: Callable[[Array], Any], key: Array, count: int) -> Any:
-    """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
-    return jax.vmap(init)(jax.random.split(key, count))
+def in_two_trees(layers: dict[str, tuple[Params, State]]) -> tuple[Params, State]:
+    """Parameters of layers by their names, and their state."""
+    params = {name: each for name, (each, _) in layers.items()}
+    return params, {name: each for name, (_, each) in layers.items()}
 
 
 def linear(params: Params, x: Array) -> Array:
@@ -178,6 +185,42 @@ def basic_block(
     return jax.nn.relu(x + y), state
 
 
+def layer(
+    params: Params,
+    state: State,
+    x: Array,
+    *,
+    depth: int,
+    s: int,
+    bottleneck_: bool,
+    training: bool = False,
+) -> tuple[Array, State]:
+    """A stage of ResNet, under `layer{…}`.
+
+    x: [B, channels, H, W]
+    -> [B, _, (H - 1) // (2 if s > 0 else 1) + 1, (W - 1) // (2 if s > 0 else 1) + 1]
+    """
+    state = dict(state)
+    for i in range(depth):
+        if bottleneck_:
+            x, state[str(i)] = bottleneck(
+                params[str(i)],
+                state[str(i)],
+                x,
+                stride=2 if s > 0 and i == 0 else 1,
+                training=training,
+            )
+        else:
+            x, state[str(i)] = basic_block(
+                params[str(i)],
+                state[str(i)],
+                x,
+                stride=2 if s > 0 and i == 0 else 1,
+                training=training,
+            )
+    return x, state
+
+
 def init_conv2d(
     key: Array, inputs: int, out: int, kernel: int, dtype: DTypeLike, *, groups: int = 1
 ) -> Params:
@@ -247,6 +290,46 @@ def init_basic_block(
     return params, state
 
 
+def init_layer(
+    key: Array, *, depth: int, s: int, bottleneck: bool, channels: int, width: int, dtype: DTypeLike
+) -> tuple[Params, State]:
+    """Initial parameters and state of `Layer`."""
+    keys = jax.random.split(key, 2)
+    params: Params = {}
+    state: State = {}
+    if bottleneck:
+        more_params, more_state = in_two_trees(
+            {
+                str(i): init_bottleneck(
+                    each,
+                    inputs=channels if i == 0 else 4 * width,
+                    width=width,
+                    stride=2 if s > 0 and i == 0 else 1,
+                    dtype=dtype,
+                )
+                for i, each in enumerate(jax.random.split(keys[0], depth))
+            }
+        )
+        params |= more_params
+        state |= more_state
+    else:
+        more_params, more_state = in_two_trees(
+            {
+                str(i): init_basic_block(
+                    each,
+                    inputs=channels if i == 0 else width,
+                    width=width,
+                    stride=2 if s > 0 and i == 0 else 1,
+                    dtype=dtype,
+                )
+                for i, each in enumerate(jax.random.split(keys[1], depth))
+            }
+        )
+        params |= more_params
+        state |= more_state
+    return params, state
+
+
 def init_linear(key: Array, inputs: int, out: int, dtype: DTypeLike) -> Params:
     """Initial parameters of `linear`."""
     bound = 1 / math.sqrt(inputs)
@@ -262,128 +345,38 @@ def init(
     key: Array, config: Config = CONFIG, dtype: DTypeLike = jnp.float32
 ) -> tuple[Params, State]:
     """Initial parameters and state."""
-    keys = jax.random.split(key, 18)
-    params: Params = {"layer1": {}, "layer2": {}, "layer3": {}, "layer4": {}}
-    state: State = {"layer1": {}, "layer2": {}, "layer3": {}, "layer4": {}}
+    keys = jax.random.split(key, 3)
+    params: Params = {}
+    state: State = {}
     params["conv1"] = init_conv2d(keys[0], 3, config.stem, 7, dtype)
     params["bn1"], state["bn1"] = init_batch_norm(config.stem, dtype)
-    if config.bottleneck:
-        params["layer1"]["0"], state["layer1"]["0"] = init_bottleneck(
-            keys[1], inputs=config.stem, width=config.widths[0], stride=1, dtype=dtype
-        )
-        params["layer1"]["1:"], state["layer1"]["1:"] = init_layers(
-            partial(
-                init_bottleneck,
-                inputs=4 * config.widths[0],
-                width=config.widths[0],
-                stride=1,
+    more_params, more_state = in_two_trees(
+        {
+            f"layer{s + 1}": init_layer(
+                each,
+                depth=config.depths[s],
+                s=s,
+                bottleneck=config.bottleneck,
+                channels=(
+                    config.stem
+                    if s == 0
+                    else 4 * config.widths[s - 1] if config.bottleneck else config.widths[s - 1]
+                ),
+                width=config.widths[s],
                 dtype=dtype,
-            ),
-            keys[3],
-            config.depths[0] - 1,
-        )
-        params["layer2"]["0"], state["layer2"]["0"] = init_bottleneck(
-            keys[5], inputs=4 * config.widths[0], width=config.widths[1], stride=2, dtype=dtype
-        )
-        params["layer2"]["1:"], state["layer2"]["1:"] = init_layers(
-            partial(
-                init_bottleneck,
-                inputs=4 * config.widths[1],
-                width=config.widths[1],
-                stride=1,
-                dtype=dtype,
-            ),
-            keys[7],
-            config.depths[1] - 1,
-        )
-        params["layer3"]["0"], state["layer3"]["0"] = init_bottleneck(
-            keys[9], inputs=4 * config.widths[1], width=config.widths[2], stride=2, dtype=dtype
-        )
-        params["layer3"]["1:"], state["layer3"]["1:"] = init_layers(
-            partial(
-                init_bottleneck,
-                inputs=4 * config.widths[2],
-                width=config.widths[2],
-                stride=1,
-                dtype=dtype,
-            ),
-            keys[11],
-            config.depths[2] - 1,
-        )
-        params["layer4"]["0"], state["layer4"]["0"] = init_bottleneck(
-            keys[13], inputs=4 * config.widths[2], width=config.widths[3], stride=2, dtype=dtype
-        )
-        params["layer4"]["1:"], state["layer4"]["1:"] = init_layers(
-            partial(
-                init_bottleneck,
-                inputs=4 * config.widths[3],
-                width=config.widths[3],
-                stride=1,
-                dtype=dtype,
-            ),
-            keys[15],
-            config.depths[3] - 1,
-        )
-    else:
-        params["layer1"]["0"], state["layer1"]["0"] = init_basic_block(
-            keys[2], inputs=config.stem, width=config.widths[0], stride=1, dtype=dtype
-        )
-        params["layer1"]["1:"], state["layer1"]["1:"] = init_layers(
-            partial(
-                init_basic_block,
-                inputs=config.widths[0],
-                width=config.widths[0],
-                stride=1,
-                dtype=dtype,
-            ),
-            keys[4],
-            config.depths[0] - 1,
-        )
-        params["layer2"]["0"], state["layer2"]["0"] = init_basic_block(
-            keys[6], inputs=config.widths[0], width=config.widths[1], stride=2, dtype=dtype
-        )
-        params["layer2"]["1:"], state["layer2"]["1:"] = init_layers(
-            partial(
-                init_basic_block,
-                inputs=config.widths[1],
-                width=config.widths[1],
-                stride=1,
-                dtype=dtype,
-            ),
-            keys[8],
-            config.depths[1] - 1,
-        )
-        params["layer3"]["0"], state["layer3"]["0"] = init_basic_block(
-            keys[10], inputs=config.widths[1], width=config.widths[2], stride=2, dtype=dtype
-        )
-        params["layer3"]["1:"], state["layer3"]["1:"] = init_layers(
-            partial(
-                init_basic_block,
-                inputs=config.widths[2],
-                width=config.widths[2],
-                stride=1,
-                dtype=dtype,
-            ),
-            keys[12],
-            config.depths[2] - 1,
-        )
-        params["layer4"]["0"], state["layer4"]["0"] = init_basic_block(
-            keys[14], inputs=config.widths[2], width=config.widths[3], stride=2, dtype=dtype
-        )
-        params["layer4"]["1:"], state["layer4"]["1:"] = init_layers(
-            partial(
-                init_basic_block,
-                inputs=config.widths[3],
-                width=config.widths[3],
-                stride=1,
-                dtype=dtype,
-            ),
-            keys[16],
-            config.depths[3] - 1,
-        )
+            )
+            for s, each in enumerate(jax.random.split(keys[1], len(config.depths)))
+        }
+    )
+    params |= more_params
+    state |= more_state
     params["fc"] = init_linear(
-        keys[17],
-        4 * config.widths[3] if config.bottleneck else config.widths[3],
+        keys[2],
+        (
+            4 * config.widths[len(config.depths) - 1]
+            if config.bottleneck
+            else (config.stem, *config.widths)[len(config.depths)]
+        ),
         config.classes,
         dtype,
     )
@@ -394,145 +387,48 @@ def apply(
     params: Params, state: State, x: Array, *, config: Config = CONFIG, training: bool = False
 ) -> tuple[Array, State]:
     """x: [B, 3, H, W] -> logits: [B, classes]"""
-    state = jax.tree.map(lambda leaf: leaf, state)
+    state = dict(state)
     x = conv2d(params["conv1"], x, stride=2, padding=3)  # [B, stem, (H + 1) // 2, (W + 1) // 2]
     x, state["bn1"] = batch_norm(params["bn1"], state["bn1"], x, training=training)
     x = jax.nn.relu(x)
     x = max_pool2d(x, 3, stride=2, padding=1)  # [B, stem, (H + 3) // 4, (W + 3) // 4]
-    if config.bottleneck:
-        x, state["layer1"]["0"] = bottleneck(
-            params["layer1"]["0"], state["layer1"]["0"], x, stride=1, training=training
-        )  # [B, 4 * widths[0], (H + 3) // 4, (W + 3) // 4]
-        x, state["layer1"]["1:"] = lax.scan(
-            lambda x, layer: bottleneck(*layer, x, stride=1, training=training),
+    for s in range(len(config.depths)):
+        x, state[f"layer{s + 1}"] = layer(
+            params[f"layer{s + 1}"],
+            state[f"layer{s + 1}"],
             x,
-            (params["layer1"]["1:"], state["layer1"]["1:"]),
-        )
-        x, state["layer2"]["0"] = bottleneck(
-            params["layer2"]["0"], state["layer2"]["0"], x, stride=2, training=training
-        )  # [B, 4 * widths[1], (H + 7) // 8, (W + 7) // 8]
-        x, state["layer2"]["1:"] = lax.scan(
-            lambda x, layer: bottleneck(*layer, x, stride=1, training=training),
-            x,
-            (params["layer2"]["1:"], state["layer2"]["1:"]),
-        )
-        x, state["layer3"]["0"] = bottleneck(
-            params["layer3"]["0"], state["layer3"]["0"], x, stride=2, training=training
-        )
-        x, state["layer3"]["1:"] = lax.scan(
-            lambda x, layer: bottleneck(*layer, x, stride=1, training=training),
-            x,
-            (params["layer3"]["1:"], state["layer3"]["1:"]),
-        )
-        x, state["layer4"]["0"] = bottleneck(
-            params["layer4"]["0"], state["layer4"]["0"], x, stride=2, training=training
-        )
-        x, state["layer4"]["1:"] = lax.scan(
-            lambda x, layer: bottleneck(*layer, x, stride=1, training=training),
-            x,
-            (params["layer4"]["1:"], state["layer4"]["1:"]),
-        )
-    else:
-        x, state["layer1"]["0"] = basic_block(
-            params["layer1"]["0"], state["layer1"]["0"], x, stride=1, training=training
-        )  # [B, widths[0], (H + 3) // 4, (W + 3) // 4]
-        x, state["layer1"]["1:"] = lax.scan(
-            lambda x, layer: basic_block(*layer, x, stride=1, training=training),
-            x,
-            (params["layer1"]["1:"], state["layer1"]["1:"]),
-        )
-        x, state["layer2"]["0"] = basic_block(
-            params["layer2"]["0"], state["layer2"]["0"], x, stride=2, training=training
-        )  # [B, widths[1], (H + 7) // 8, (W + 7) // 8]
-        x, state["layer2"]["1:"] = lax.scan(
-            lambda x, layer: basic_block(*layer, x, stride=1, training=training),
-            x,
-            (params["layer2"]["1:"], state["layer2"]["1:"]),
-        )
-        x, state["layer3"]["0"] = basic_block(
-            params["layer3"]["0"], state["layer3"]["0"], x, stride=2, training=training
-        )  # [B, widths[2], (H + 15) // 16, (W + 15) // 16]
-        x, state["layer3"]["1:"] = lax.scan(
-            lambda x, layer: basic_block(*layer, x, stride=1, training=training),
-            x,
-            (params["layer3"]["1:"], state["layer3"]["1:"]),
-        )
-        x, state["layer4"]["0"] = basic_block(
-            params["layer4"]["0"], state["layer4"]["0"], x, stride=2, training=training
-        )  # [B, widths[3], (H + 31) // 32, (W + 31) // 32]
-        x, state["layer4"]["1:"] = lax.scan(
-            lambda x, layer: basic_block(*layer, x, stride=1, training=training),
-            x,
-            (params["layer4"]["1:"], state["layer4"]["1:"]),
+            depth=config.depths[s],
+            s=s,
+            bottleneck_=config.bottleneck,
+            training=training,
         )
     return linear(params["fc"], jnp.mean(x, axis=(2, 3))), state
 
 
-# What checkpoints call parts that have another place here; layers by their number.
-PATHS: dict[str, Any] = {
-    "layer1.1:": lambda i: f"{i + 1}",
-    "layer2.1:": lambda i: f"{i + 1}",
-    "layer3.1:": lambda i: f"{i + 1}",
-    "layer4.1:": lambda i: f"{i + 1}",
-}
-
-
-def filled(like: Params, flat: Params, place: str = "", path: str = "") -> Params:
+def arranged(like: Params, flat: Params, path: str = "") -> Params:
     """A tree of the same form as `like`, of parameters by their paths in checkpoints."""
     tree: Params = {}
     for name, value in like.items():
-        here = f"{place}.{name}" if place else name
-        label = PATHS.get(here, name)
-        prefix = f"{path}." if path else ""
-        if callable(label):
-            one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), value)
-            count = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
-            layers = [filled(one, flat, here, prefix + label(i)) for i in range(count)]
-            tree[name] = stack_layers(layers) if layers else empty(value)
-        elif isinstance(value, dict):
-            tree[name] = filled(value, flat, here, prefix + label)
+        part = path + name
+        if isinstance(value, dict):
+            tree[name] = arranged(value, flat, f"{part}.")
         else:
-            tree[name] = jnp.asarray(flat[prefix + label])
+            tree[name] = jnp.asarray(flat[part])
     return tree
-
-
-def empty(like: Params) -> Params:
-    """No layers, of the form that they would have."""
-    layers: Params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
-    return layers
-
-
-def one_layer(layers: Params, index: int) -> Params:
-    """One of equal layers, which stand along the first axis of every leaf."""
-    one: Params = jax.tree.map(lambda leaf: leaf[index], layers)
-    return one
-
-
-def stack_layers(layers: Sequence[Params]) -> Params:
-    """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
-    stacked: Params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
-    return stacked
 
 
 def from_flat(flat: Params, config: Config = CONFIG) -> tuple[Params, State]:
     """What `init` gives, of parameters by their paths in checkpoints."""
     params, state = jax.eval_shape(lambda key: init(key, config), jax.random.key(0))
-    return filled(params, flat), filled(state, flat)
+    return arranged(params, flat), arranged(state, flat)
 
 
-def to_flat(params: Params, place: str = "", path: str = "") -> Params:
-    """Parameters by their paths in checkpoints, each layer by itself."""
+def to_flat(params: Params, path: str = "") -> Params:
+    """Parameters by their paths in checkpoints."""
     flat: Params = {}
     for name, value in params.items():
-        here = f"{place}.{name}" if place else name
-        label = PATHS.get(here, name)
-        prefix = f"{path}." if path else ""
-        if callable(label):
-            count = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
-            for i in range(count):
-                flat |= to_flat(one_layer(value, i), here, prefix + label(i))
-        elif isinstance(value, dict):
-            flat |= to_flat(value, here, prefix + label)
+        if isinstance(value, dict):
+            flat |= to_flat(value, f"{path}{name}.")
         else:
-            flat[prefix + label] = value
+            flat[path + name] = value
     return flat
