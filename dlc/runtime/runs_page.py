@@ -1,10 +1,13 @@
-"""Runs as one page of HTML that needs nothing else: curves as SVG, results and settings side by side."""
+"""Runs as one page of HTML that needs nothing else: curves as SVG, results and settings side by side, and what pictures and texts lie
+beside them."""
 
 from __future__ import annotations
 
 import math
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from html import escape
+from pathlib import Path
 
 from dlc.runtime.runs import Curve, Run, differing, table
 from dlc.version import __version__
@@ -14,6 +17,8 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7
 DASHES = ("", "6 3", "2 3")
 POINTS = 400  # of a curve
 WIDTH, HEIGHT = 460, 240
+PICTURES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".gif": "gif", ".webp": "webp"}
+MOST, BYTES, CHARACTERS = 24, 4 << 20, 4_000  # samples of a run, and what is shown of one
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 8, 24
 
 STYLE = """
@@ -28,6 +33,7 @@ td.number { text-align: right; } tr.differs td { background: var(--soft); }
 figure { margin: 0; } figcaption { font-weight: 600; }
 svg text { fill: currentColor; font: 11px system-ui, sans-serif; }
 svg .grid { stroke: var(--line); } svg polyline { fill: none; stroke-width: 1.6; }
+figure img { max-width: 460px; } pre { max-width: 460px; white-space: pre-wrap; }
 footer { margin-top: 2rem; opacity: .7; }
 """
 
@@ -57,7 +63,7 @@ def page(runs: Sequence[Run], title: str) -> str:
 <div class="scroll">
 {_settings(runs)}
 </div>
-<footer>Written by dlc {__version__}.</footer>
+{"".join(_samples(run) for run in runs)}<footer>Written by dlc {__version__}.</footer>
 </body>
 </html>
 """
@@ -66,6 +72,41 @@ def page(runs: Sequence[Run], title: str) -> str:
 def _style(i: int) -> tuple[str, str]:
     """Colour and dashes of a run's curves."""
     return COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)]
+
+
+# --- samples
+# ---------------------------------------------------------------------------------------------------
+
+
+def _samples(run: Run) -> str:
+    """The pictures and texts that lie in a run's folder, or in `samples` below it."""
+    folders = (run.folder, run.folder / "samples")
+    files = [each for folder in folders if folder.is_dir() for each in sorted(folder.iterdir())]
+    shown = [each for file in files if _is_sample(file) for each in _sample(file, run.folder)][:MOST]
+    if not shown:
+        return ""
+    heading = f"<h2>Samples of {escape(run.name)}</h2>"
+    return "\n".join([heading, '<div class="charts">', *shown, "</div>", ""])
+
+
+def _is_sample(file: Path) -> bool:
+    """Not one that a link brings from elsewhere."""
+    is_kind = file.suffix.lower() in PICTURES or file.suffix.lower() == ".txt"
+    return is_kind and file.is_file() and not file.is_symlink() and file.stat().st_size <= BYTES
+
+
+def _sample(file: Path, folder: Path) -> Iterator[str]:
+    """Nothing of a file that can't be read."""
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return
+    name, kind = escape(file.relative_to(folder).as_posix()), PICTURES.get(file.suffix.lower())
+    shown = f"<pre>{escape(content.decode(errors='replace')[:CHARACTERS])}</pre>"
+    if kind is not None:
+        data = b64encode(content).decode()
+        shown = f'<img alt="{name}" src="data:image/{kind};base64,{data}">'
+    yield f"<figure><figcaption>{name}</figcaption>{shown}</figure>"
 
 
 # --- tables

@@ -95,12 +95,12 @@ class _Tags(HTMLParser):
         self.fetched: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in ("meta", "line", "circle", "polyline"):
+        if tag not in ("meta", "line", "circle", "polyline", "img"):
             self.open.append(tag)
         self.fetched += [str(value) for key, value in attrs if key in ("src", "href")]
 
     def handle_endtag(self, tag: str) -> None:
-        if tag not in ("meta", "line", "circle", "polyline"):
+        if tag not in ("meta", "line", "circle", "polyline", "img"):
             assert self.open.pop() == tag
 
 
@@ -120,6 +120,21 @@ def test_the_page(folder: Path, tmp_path: Path) -> None:
             for point in line.getAttribute("points").split():
                 x, y = map(float, point.split(","))
                 assert 0 <= x <= runs_page.WIDTH and 0 <= y <= runs_page.HEIGHT
+
+
+def test_samples_stand_in_the_page(tmp_path: Path) -> None:
+    """Pictures and texts of a run's folder, whole and harmless; not what a link brings from elsewhere."""
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    (tmp_path / "samples/said.txt").write_text("to be <or> not", encoding="utf-8")
+    (tmp_path / "net.py").write_text("secret")
+    (tmp_path / "b.txt").symlink_to(tmp_path / "net.py")
+    text = runs_page.page([run(tmp_path, [])], "Runs")
+    tags = _Tags()
+    tags.feed(text)
+    assert not tags.open and tags.fetched == ["data:image/png;base64,iVBORw=="]
+    assert "to be &lt;or&gt; not" in text and "secret" not in text
+    assert "<figcaption>samples/said.txt</figcaption>" in text
 
 
 def run(tmp_path: Path, lines: list[Any], **manifest: Any) -> Run:
