@@ -160,7 +160,7 @@ def _combined(op: str, a: Form, b: Form) -> Form | None:
             return None
         a, b = b, a
     term = b.shift
-    if a.draw == "orthogonal" and op in ("add", "sub"):
+    if a.draw == "orthogonal" and op in ("add", "sub") and term != 0.0:
         return None  # no framework draws that by itself
     match op:
         case "mul":

@@ -248,9 +248,15 @@ def _items(inside: str) -> Iterator[str]:
 def _operator_parts(value: str) -> list[str]:
     node = ast.parse(value, mode="eval").body
     cuts: list[int] = []
-    if isinstance(node, ast.IfExp):
-        assert node.body.end_col_offset is not None and node.test.end_col_offset is not None
-        cuts += [_outside(value, node.test.end_col_offset), _outside(value, node.body.end_col_offset)]
+    choice = node
+    while isinstance(choice, ast.IfExp):
+        assert choice.body.end_col_offset is not None and choice.test.end_col_offset is not None
+        behind = _outside(value, choice.test.end_col_offset), _outside(value, choice.body.end_col_offset)
+        cuts = [*behind, *cuts]
+        # A choice behind `else` goes on with it, unless it stands in brackets of its own.
+        if value[choice.orelse.col_offset - 1] == "(":
+            break
+        choice = choice.orelse
     if isinstance(node, ast.BinOp):
         level = type(node.op) in (ast.Add, ast.Sub)
         while isinstance(node, ast.BinOp) and (type(node.op) in (ast.Add, ast.Sub)) == level:

@@ -89,12 +89,13 @@ def test_initial_values_by_a_setting() -> None:
 
 
 def test_numbered_attributes() -> None:
-    """The first layer is another one, so the loop goes over those behind it."""
+    """The first layer is another one, which the loop says by its number."""
     model = model_of(NUMBERED)
     source = source_of(model)
-    assert 'for i in range(1, self.layers):\n            y = F.relu(getattr(self, f"fc{i}")(y))' in source
+    assert 'self.add_module(f"fc{i}", nn.Linear(n if i == 0 else d, d))' in source
+    assert 'for i in range(self.layers):\n            y = F.relu(getattr(self, f"fc{i}")(y))' in source
     assert "self.mapping = Mapping(4 * 2 ** (blocks - 1), d" in source
     many = source_of(model(layers=12))
-    assert "for i in range(1, self.layers):" in many
+    assert "for i in range(self.layers):" in many
     assert "y_" not in source + many
     assert dlc.verify(model, backends=("torch", "jax")).agree

@@ -360,7 +360,9 @@ def init(
                 channels=(
                     config.stem
                     if s == 0
-                    else 4 * config.widths[s - 1] if config.bottleneck else config.widths[s - 1]
+                    else 4 * config.widths[s - 1]
+                    if config.bottleneck
+                    else config.widths[s - 1]
                 ),
                 width=config.widths[s],
                 dtype=dtype,
