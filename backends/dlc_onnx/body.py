@@ -146,6 +146,9 @@ class Body:
             return
         self.dtypes[new] = self.dtypes.pop(old)
         self.names.release(old)
+        # Its copy in a wider dtype is that of the new name: the old one may be another value's.
+        if (wide := self._shared.pop(("wide", old), None)) is not None:
+            self._shared["wide", new] = wide
 
     def fresh_results(self, start: int) -> set[str]:
         """What the nodes from `start` on have made and nothing has taken yet: these may be renamed."""
