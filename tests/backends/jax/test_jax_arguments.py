@@ -35,7 +35,7 @@ CASES: tuple[tuple[str, str, dict[str, Any], dict[str, int], tuple[str, ...]], .
     ("vision/lenet5_1998", "LeNet5_1998", {}, {}, ()),
     ("vision/alexnet", "AlexNet", {"size": 63, "hidden": 96, "classes": 10}, {"B": 1}, ()),
     ("vision/vgg", "VGG", {"stages": [[8, 8], [16, 16]], "size": 32, "hidden": 64, "classes": 10}, {"B": 1}, ()),
-    ("vision/resnet", "ResNet", {"depths": [2, 3], "widths": [16, 32], "stem": 8}, {"H": 33, "W": 40}, ()),
+    ("vision/resnet", "ResNet", {"depths": [1, 2], "widths": [16, 32], "stem": 8}, {"H": 33, "W": 40}, ()),
     ("vision/mobilenet_v2", "MobileNetV2", {}, {"B": 1, "H": 64, "W": 64}, ()),
     ("vision/googlenet", "GoogLeNet", {"size": 64}, {"B": 1}, ()),
     ("vision/vit", "ViT", {"size": 32, "patch": 8, "layers": 2, "d": 64, "heads": 4, "classes": 10}, {}, ()),

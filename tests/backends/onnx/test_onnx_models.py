@@ -526,3 +526,15 @@ def test_options_that_make_no_sense(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="needs weights"):
         write_artifact(gpt2(), "onnx", tmp_path, single_file=True)
     assert not list(tmp_path.iterdir())
+
+
+def test_layers_of_other_widths_in_bf16() -> None:
+    """What a layer computes in f32 is the layer's own, though a temporary name of it is that of another one's."""
+    text = """
+    model M(widths: list[int] = [3, 5])(x: [B, 4]) -> _ {
+        for w in widths { x = x + (x |> linear(w) |> silu |> linear(4)) }
+        return x
+    }
+    """
+    report = dlc.verify(dlc.loads(text)["M"], backends=("onnx",), precision="bf16")
+    assert report.agree, str(report)
