@@ -229,12 +229,12 @@ class Model:
     def _known_library(self, program: Program) -> Program:
         """The program in which only those functions are the library's that are so in the model's own: what backends say for a function
         of the library they say by its name, whatever a tool has made of its body."""
-        own = [self._build(mode) for mode in (False, True)]
-        other = {
-            name
-            for name, each in program.functions.items()
-            if each.library and all(known.functions.get(name) != each for known in own)
-        }
+        other = {name for name, each in program.functions.items() if each.library}
+        for mode in (False, True):
+            own = self._build(mode).functions if other else {}
+            other = {name for name in other if own.get(name) != program.functions[name]}
+        if not other:
+            return program
 
         def called(op: Op) -> Op:
             return within(replace(op, op="call") if op.callee in other else op, called)
@@ -245,7 +245,7 @@ class Model:
             )
             for name, each in program.functions.items()
         }
-        return program.with_functions(functions) if other else program
+        return program.with_functions(functions)
 
     def _unchanged(self, so: str) -> None:
         """Raises SpecError where the program is not that of the spec."""

@@ -12,10 +12,9 @@ from dlc.elaborate.calls.resolve import resolve_parameters
 from dlc.elaborate.programs.elaborator import Elaborator
 from dlc.elaborate.state.body import Body
 from dlc.ir.nodes import Function, Program
+from dlc.ir.verify import COMPARED
 from dlc.runtime.interpret import CheckFailed, run
 from dlc.runtime.weights import initial_weights
-
-COMPARED = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
 
 
 def run_checks(elaborator: Elaborator, body: Body) -> list[Diagnostic]:

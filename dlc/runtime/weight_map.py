@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dlc.diagnostics import NO_SPAN, Span, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.name_patterns import fill, match
-from dlc.elaborate.checks.weight_shapes import rule_options
+from dlc.elaborate.checks.weight_shapes import beside, rule_options
 from dlc.elaborate.checks.weights import model_of
 from dlc.elaborate.programs.elaborator import Elaborator
 from dlc.syntax import ast
@@ -189,7 +189,7 @@ def _join(rule: Rule, tensors: Tensors, parts: tuple[str, ...], whole: str) -> T
         axis = rule.option("axis", 0)
         for name in names:
             _check_axis(rule, name, tensors[name], axis)
-            if _without(tensors[name], axis) != _without(tensors[names[0]], axis):
+            if beside(tensors[name].shape, axis) != beside(tensors[names[0]].shape, axis):
                 pair = f"`{names[0]}` is {[*tensors[names[0]].shape]} and `{name}` {[*tensors[name].shape]}"
                 _fail(rule, f"{pair}: they have to agree but for axis {axis}")
         joined = np.concatenate([result.pop(name) for name in names], axis=axis)
@@ -200,11 +200,6 @@ def _join(rule: Rule, tensors: Tensors, parts: tuple[str, ...], whole: str) -> T
 def _check_axis(rule: Rule, name: str, array: Array, axis: int) -> None:
     if not -array.ndim <= axis < array.ndim:
         _fail(rule, f"`{name}` is {[*array.shape]}: it has no axis {axis}")
-
-
-def _without(array: Array, axis: int) -> tuple[int, ...]:
-    axis %= array.ndim
-    return (array.ndim, *array.shape[:axis], *array.shape[axis + 1 :])
 
 
 def _cut(rule: Rule, tensors: Tensors, whole: str, parts: tuple[str, ...]) -> Tensors:

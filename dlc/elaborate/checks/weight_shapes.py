@@ -149,7 +149,7 @@ def _joined(
         return None
     axis = _axis(rule, given, names[0], known[0])
     for name, shape in zip(names, known, strict=True):
-        if _without(shape, axis) != _without(known[0], axis):
+        if beside(shape, axis) != beside(known[0], axis):
             pair = f"`{names[0]}` is {list(known[0])} and `{name}` {list(shape)}"
             raise _Misfit(rule.span, f"{pair}: parts of one tensor agree but for axis {axis}")
     sizes = [each[axis] for each in known]
@@ -165,7 +165,9 @@ def _joined(
     return (*known[0][:axis], sum(sizes), *known[0][axis + 1 :])
 
 
-def _without(shape: Shape, axis: int) -> tuple[int, ...]:
+def beside(shape: Shape, axis: int) -> tuple[int, ...]:
+    """What parts of one tensor that lie along an axis agree in: how many axes they have, and the sizes of the others."""
+    axis %= len(shape)
     return (len(shape), *shape[:axis], *shape[axis + 1 :])
 
 
