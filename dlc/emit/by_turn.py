@@ -16,7 +16,7 @@ from typing import Any
 from dlc.emit.origins import expression
 from dlc.emit.tree import text
 from dlc.ir.index import mark
-from dlc.records import dataclass, replace
+from dlc.records import dataclass, field, replace
 from dlc.types.dims import Atom, Dim, Monomial, apply_op
 from dlc.types.opaque import Opaque, is_closed
 from dlc.types.relations import OPPOSITE
@@ -39,6 +39,8 @@ class ByTurn:
     variable: str
     computed: Sequence[Term]
     known: Mapping[str, Any]
+    seen: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What expressions are in turns, and the expressions themselves: they are asked for with every size of every operation."""
 
     @property
     def turn(self) -> Term:
@@ -102,15 +104,15 @@ class ByTurn:
         yield from self._computed()
         yield from filter(None, (self._common(sizes), self._later(sizes)))
 
-    def _expressions(self, ahead: int = 0) -> Iterator[Term]:
+    def _expressions(self, ahead: int = 0) -> Sequence[Term]:
         """What the spec computes of the variable, in this turn or in one so far `ahead`."""
-        here: Term = self.turn if not ahead else _sum(self.turn, ahead)
-        own = Term("turn", (self.variable,))
-        yield here
-        for each in self.computed:
-            told: Term = changed(each, lambda part: here if part == own else part)
-            if not told.holds("turn") and not _binds(told, self.variable):
-                yield told
+        if ("ahead", ahead) not in self.seen:
+            here: Term = self.turn if not ahead else _sum(self.turn, ahead)
+            own = Term("turn", (self.variable,))
+            made = [changed(each, lambda part: here if part == own else part) for each in self.computed]
+            plain = (told for told in made if not told.holds("turn") and not _binds(told, self.variable))
+            self.seen["ahead", ahead] = dict.fromkeys((here, *plain))
+        return tuple(self.seen["ahead", ahead])
 
     def _later(self, sizes: Sequence[Dim]) -> Dim | None:
         """What the sizes are from the second turn on: that this says the first one too, is looked at."""
@@ -123,7 +125,10 @@ class ByTurn:
     def _computed(self) -> Iterator[Dim]:
         """What the spec computes, in this turn, the one before or the one after."""
         for ahead in (0, -self.step, self.step):
-            yield from map(whole_number, self._expressions(ahead))
+            key = "sizes", ahead
+            if key not in self.seen:
+                self.seen[key] = tuple(map(whole_number, self._expressions(ahead)))
+            yield from self.seen[key]
 
     def _is_there(self, told: Dim, sizes: Sequence[Dim]) -> bool:
         pairs = zip(sizes, self.indices, strict=True)
@@ -227,14 +232,21 @@ class ByTurn:
         """The numbers that an expression gives by itself in the turns."""
         found: list[Any] = []
         for turn in self.indices:
-            here = self._fixed(told, turn)
+            key = "value", id(told), turn
+            if key not in self.seen:
+                self.seen[key] = told, self._fixed(told, turn)  # (held, so that no other takes its place)
+            here = self.seen[key][1]
             if here.op != "const":
                 return None
             found.append(here.args[0])
         return found
 
     def _at(self, told: Dim, turn: int) -> Dim:
-        return self._settled(changed(told, lambda part: self._here(part, turn)))
+        key = "size", told, turn
+        if key not in self.seen:
+            self.seen[key] = self._settled(changed(told, lambda part: self._here(part, turn)))
+        found: Dim = self.seen[key]
+        return found
 
     def _here(self, part: Term, turn: int) -> Term:
         return Term("const", (turn,)) if part == self.turn else part
@@ -246,9 +258,11 @@ class ByTurn:
     def _settled(self, size: Dim) -> Dim:
         """A size in which what is known by itself is a number."""
         size = said(size)
-        if not self.known.keys().isdisjoint(size.symbols):
-            size = size.substitute(self.known)
-        found: Dim = changed(size, lambda part: _folded(self._value(part)))
+        key = "settled", size
+        if key not in self.seen:
+            plain = size if self.known.keys().isdisjoint(size.symbols) else size.substitute(self.known)
+            self.seen[key] = changed(plain, lambda part: _folded(self._value(part)))
+        found: Dim = self.seen[key]
         return found
 
     def _value(self, part: Term) -> Term:

@@ -14,6 +14,7 @@ from dlc.records import replace
 
 EACH = Word("each")
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_WEAKER = {"==": ("==", "<=", ">="), "<": ("<", "<="), "<=": ("<=",), ">": (">", ">="), ">=": (">=",)}
 
 
 def without_implied(conditions: Iterable[Expr]) -> list[Expr]:
@@ -51,7 +52,7 @@ def _follows(condition: Expr, known: Sequence[Expr]) -> bool:
 
 
 def _implies(known: Expr, condition: Expr) -> bool:
-    if _is_of_all(known, condition):
+    if _is_of_all(known, condition) or _says_more(known, condition):
         return True
     one, other = _bound(known), _bound(condition)
     if one is None or other is None or one[:2] != other[:2]:
@@ -59,6 +60,17 @@ def _implies(known: Expr, condition: Expr) -> bool:
     value, bound = one[2], other[2]
     further = value > bound if one[1] == ">" else value < bound
     return further or (value == bound and (one[3] or not other[3]))
+
+
+def _says_more(known: Expr, condition: Expr) -> bool:
+    """Whether a comparison of the same two things says as much: `a == b` and `a < b` are `a <= b`, and `b >= a` too."""
+    match known, condition:
+        case Binary(operator, a, b), Binary(other, c, d):
+            turned = _FLIPPED.get(operator, operator)
+            return ((a, b) == (c, d) and other in _WEAKER.get(operator, ())) or (
+                (b, a) == (c, d) and other in _WEAKER.get(turned, ())
+            )
+    return False
 
 
 def _bound(condition: Expr) -> tuple[Expr, str, float, bool] | None:

@@ -7,7 +7,7 @@ and the same at other settings. A backend makes one source of the first ones; at
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations, islice
@@ -22,7 +22,8 @@ from dlc.elaborate.programs.elaborator import VOCABULARY
 from dlc.emit.requirements import Requirements
 from dlc.emit.rolled import goes_over_a_list
 from dlc.ir.loops import LOOP
-from dlc.ir.nodes import Op, Program, walk
+from dlc.ir.nodes import Op, Program, Turn, walk
+from dlc.ir.splice import statics_of
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.relations import OPPOSITE
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 MANY_TURNS = 24
 """A loop that turns so often has turns of every kind already."""
+
+FEW_TURNS = 6
+"""So many turns are not worth to be fewer."""
 
 
 @dataclass(frozen=True)
@@ -190,9 +194,37 @@ class ModelFamily:
         """The same in one mode, where that applies all parts: of one that is not, nothing tells where its numbers come from."""
         return self if self.mode is None and self._has_idle else replace(self, mode=self.mode or False)
 
+    @cached_property
+    def few(self) -> ModelFamily | None:
+        """The same with fewer turns of loops whose turns are not alike: so many that all that follows on one another does so, several
+        times. None where there are not more. Whether their source is the same is for whoever asks to see."""
+        found = self
+        for name in sorted(self._taken_apart & self._settings.keys()):
+            value = self._settings[name]
+            if isinstance(value, int) and value >= 2 * FEW_TURNS:
+                parts = (value // k for k in range(value // FEW_TURNS, 1, -1) if value % k == 0)
+                others = filter(None, (found._at({name: each}, frozenset()) for each in parts))
+                found = next((each for each in others if each._turns == self._turns), found)
+        return None if found is self else found
+
+    @cached_property
+    def _turns(self) -> set[tuple[Any, ...]]:
+        """What is decided in turns of loops and in the next ones."""
+        decided: dict[Any, dict[int, frozenset[Any]]] = {}
+        for turn in (turn for op in self._ops for turn in op.loops):
+            answers = frozenset((each.condition, each.answer) for each in turn.decisions)
+            known = decided.setdefault((turn.loop, turn.variable), {})
+            known[turn.index] = known.get(turn.index, frozenset()) | answers
+        return {
+            (loop, answers, turns.get(index + 1))
+            for loop, turns in decided.items()
+            for index, answers in turns.items()
+        }
+
     def others(self, fixed: frozenset[str], which: Which) -> Iterator[tuple[tuple[str, ...], ModelFamily]]:
         """The model at other settings that the spec accepts, with the names of those that were changed; none of those that are
-        `fixed`. Numbers and lists are changed all "together" (each alone where the spec accepts no more) or "each" alone;
+        `fixed`. Numbers and lists are changed all "together" (each alone where the spec accepts no more) or "each" alone, or of these
+        those that are "deciding": how often a loop turns, and what is in its turns;
         "switches" are bools, what is left out, and counts of repetitions, by one; and numbers at which turns of a loop
         may do otherwise, where all of them do the same. "lengths" are lists with an element more or less, where loops go over lists: each alone, then all
         together, since `zip` ends with the shortest."""
@@ -215,7 +247,8 @@ class ModelFamily:
                 if together is not None:
                     yield tuple(sizes), together
                     return
-            tried += ((name, values) for name in sizes for values in self._changes(name, fixed))
+            chosen = [name for name in sizes if name in self._deciding] if which == "deciding" else sizes
+            tried += ((name, values) for name in chosen for values in self._changes(name, fixed))
         for name, values in tried:
             made = (self._at({name: value}, fixed) for value in values)
             found = next((each for each in made if each is not None), None)
@@ -294,23 +327,47 @@ class ModelFamily:
         return any(child.path not in applied for child in main.children)
 
     @cached_property
+    def _programs(self) -> list[Program]:
+        """The programs of all ways in."""
+        ways = (self.model, *(self.model.others if self.whole else ()))
+        return [self._traced(each, False, each.optional, frozenset()) for each in ways]
+
+    @cached_property
     def _ops(self) -> list[Op]:
         """The operations of all ways in."""
-        ways = (self.model, *(self.model.others if self.whole else ()))
-        programs = [self._traced(each, False, each.optional, frozenset()) for each in ways]
-        functions = [function for program in programs for function in program.functions.values()]
+        functions = [function for program in self._programs for function in program.functions.values()]
         return [op for function in functions for op in walk(function.body)]
+
+    def _spoken_of(self, speaks: Callable[[Op], set[str]]) -> set[str]:
+        """The static parameters that operations speak of, also where a module that holds them has other names for these."""
+        found: set[str] = set()
+        for program in self._programs:
+            inner: dict[str, set[str]] = {}
+            for name in program.reachable():
+                own: set[str] = set()
+                for op in walk(program.functions[name].body):
+                    given = {**statics_of(op), **dict(op.given)} if op.callee and inner[op.callee] else {}
+                    own = own.union(
+                        speaks(op),
+                        *(names(given[each]) for each in inner.get(op.callee or "", ()) & given.keys()),
+                    )
+                inner[name] = own
+            found |= inner[program.entry]
+        return found & self._settings.keys()
 
     @cached_property
     def _counts(self) -> set[str]:
         """The static parameters that say how often something is repeated."""
-        return self._taken_apart.union(*(names(op.attr("count")) for op in self._ops if op.op == "loop"))
+        return self._taken_apart | self._spoken_of(
+            lambda op: names(op.attr("count")) if op.op == LOOP else set()
+        )
 
     @cached_property
     def _taken_apart(self) -> set[str]:
         """Those that say how often loops turn whose turns are not alike. Where twice as many are too many, one more tells as much."""
-        loops = {turn.over for op in self._ops for turn in op.loops}
-        return set().union(*(names(each) for each in loops if not goes_over_a_list(each)))
+        return self._spoken_of(
+            lambda op: _names(turn.over for turn in op.loops if not goes_over_a_list(turn.over))
+        )
 
     def _turning(self, name: str, value: Any) -> tuple[int, ...]:
         """Numbers at which a loop may have turns of a kind that it has none of: `i % every == 0` holds in none of two turns by threes."""
@@ -320,6 +377,16 @@ class ModelFamily:
         few = tuple(each for each in (2, 1) if each < value) if name in bounds else ()
         many = 6 * value + 1 if value < MANY_TURNS else value + 1  # so many have turns of every kind
         return (*few, many) if name in counts else few
+
+    @cached_property
+    def _deciding(self) -> set[str]:
+        """The static parameters that say how often loops turn, what is decided in their turns, and what these compute of their number."""
+
+        def speaks(op: Op) -> set[str]:
+            asked = (each.condition for turn in op.loops for each in turn.decisions)
+            return _names((*asked, *(each for turn in op.loops for each in turn.numbers)))
+
+        return self._counts | self._spoken_of(speaks)
 
     @cached_property
     def walked(self) -> tuple[str, ...]:
@@ -335,13 +402,16 @@ class ModelFamily:
     def _undecided(self) -> tuple[set[str], set[str]]:
         """The static parameters in what was decided on the variable of a loop, alike in all turns, and in how many turns there are."""
         answers: dict[Any, set[bool]] = {}
-        found: dict[Any, tuple[set[str], set[str]]] = {}
         for turn in (turn for op in self._ops for turn in op.loops):
             for each in turn.decisions:
                 answers.setdefault((turn.loop, each.condition), set()).add(each.answer)
-                found[turn.loop, each.condition] = names(each.condition), names(turn.over)
-        alike = [found[key] for key, given in answers.items() if len(given) == 1]
-        return set().union(*(bounds for bounds, _ in alike)), set().union(*(counts for _, counts in alike))
+
+        def alike(op: Op) -> Iterator[tuple[Turn, Term]]:
+            pairs = ((turn, each.condition) for turn in op.loops for each in turn.decisions)
+            yield from ((turn, asked) for turn, asked in pairs if len(answers[turn.loop, asked]) == 1)
+
+        bounds = self._spoken_of(lambda op: _names(asked for _, asked in alike(op)))
+        return bounds, self._spoken_of(lambda op: _names(turn.over for turn, _ in alike(op)))
 
     def _at(self, changed: dict[str, Any], fixed: frozenset[str]) -> ModelFamily | None:
         # A float stays one: with a whole number in its place it would be another function than that of calls.
@@ -371,6 +441,11 @@ class ModelFamily:
             return tuple(static.items())
         given = {name: value for name, value in static.items() if name not in parts}
         return self.model.spec.point(definition, given, self.model.point.entry).static
+
+
+def _names(values: Iterable[Any]) -> set[str]:
+    """The static parameters that any of some values speaks of."""
+    return set[str]().union(*map(names, values))
 
 
 def _is_nested(op: Op) -> bool:

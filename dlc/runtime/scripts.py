@@ -95,6 +95,10 @@ class BlockFamily:
     def brief(self) -> BlockFamily:
         return self
 
+    @property
+    def few(self) -> None:
+        return None
+
     def others(self, fixed: frozenset[str], which: str) -> tuple[()]:
         return ()
 

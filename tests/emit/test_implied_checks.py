@@ -64,3 +64,21 @@ def test_the_rest_is_refused(backend: str, change: dict[str, Any]) -> None:
     given = {key: list(value) if isinstance(value, tuple) else value for key, value in change.items()}
     with pytest.raises(dlc.SpecError):
         assert dlc.loads(TEXT)["M"](**given).program
+
+
+def test_as_many_is_no_less() -> None:
+    """The spec asks for lists of one length; a loop over one that reads the other asks for no fewer."""
+    text = """
+module Layer(width: int)(x: [B, C]) -> [B, width] { return x |> linear(width) as fc }
+model M(widths: list[int] = [4, 8], depths: list[int] = [2, 3])(x: [B, 3]) -> [B, _]
+    where len(widths) == len(depths)
+{
+    for s, depth in enumerate(depths) {
+        for i in range(depth) { x = x |> Layer(widths[s]) as "stage{s}.{i}" }
+    }
+    return x
+}
+"""
+    (source,) = dlc.loads(text)["M"].emit("torch").files.values()
+    asked = [each for each in str(source).split("\n") if "if len(widths)" in each]
+    assert [each.strip() for each in asked] == ["if len(widths) != len(depths):"]

@@ -305,17 +305,12 @@ class _Stage:
         for tensor in self.tensors.values():
             axes = tensor.type.axes
             told = [static.get(said(axis)) if axis.is_constant else known.get(axis) for axis in axes]
-            letters = iter(
-                AXES.get(len(axes), "")[: len(axes)]
-                if not any(told)
-                else AXES.get(len(axes), "").replace("C", "")
-            )
+            wanted = [own.get(axis) if len(axis.symbols) == 1 else None for axis in axes]
+            letters = iter(_letters(told, wanted))
             found: list[ast.Expr] = []
-            for name, axis in zip(told, axes, strict=True):
-                letter = next(letters, "n") if name is None or not axis.is_constant else ""
+            for name, own_name, axis in zip(told, wanted, axes, strict=True):
                 if name is None:
-                    wanted = own.get(axis) if len(axis.symbols) == 1 and not axis.is_constant else None
-                    name = _free(wanted or letter, used)
+                    name = _free(own_name or next(letters), used)
                     used.add(name)
                     if not axis.is_constant:
                         known[axis] = name
@@ -379,6 +374,23 @@ class _Stage:
         if wanted & held:
             raise _Unfit
         return tuple(_making(self.part.statements, wanted)) if wanted else ()
+
+
+def _letters(told: Sequence[str | None], wanted: Sequence[str | None]) -> list[str]:
+    """Names for the axes that have none, by their places: of one alone that is channels, whichever it is."""
+    row = AXES.get(len(told), "n" * len(told))
+    others = iter(row.replace("C", "") if any(told) else row)
+    by_place = [next(others, "n") if name is None else "" for name in told]
+    nameless = [
+        letter
+        for letter, name, own in zip(by_place, told, wanted, strict=True)
+        if name is None and own is None
+    ]
+    taken = {*told, *wanted}
+    if len(nameless) == 1 and not any(told) and "C" in row and "C" not in taken:
+        return ["C"]
+    free = iter([letter for letter in row if letter not in taken and letter not in nameless])
+    return [next(free, letter) if letter in taken else letter for letter in nameless]
 
 
 def _closed(wanted: set[str], assigns: Sequence[ast.Assign], reads: Callable[[ast.Assign], set[str]]) -> None:
