@@ -18,6 +18,7 @@ from dlc.emit import helpers as helping
 from dlc.emit.arguments import Argument, arguments, with_defaults
 from dlc.emit.asked import EXACT, Lengths
 from dlc.emit.canonical import Canonical, from_zero
+from dlc.emit.common import merged
 from dlc.emit.file import imports, names_in
 from dlc.emit.layout import layout
 from dlc.emit.names import identifier
@@ -26,7 +27,6 @@ from dlc.emit.outline import outline, varies
 from dlc.emit.own import Own
 from dlc.emit.python import comment, docstring, wrapped
 from dlc.emit.requirements import Requirements
-from dlc.emit.rolled import merged
 from dlc.emit.settled import ForOneSetting, settled
 from dlc.emit.tree import Expr
 from dlc.emit.twins import without_twins

@@ -119,10 +119,6 @@ class _Family:
     def brief(self) -> _Family:
         return self
 
-    @property
-    def few(self) -> None:
-        return None
-
     def others(self, fixed: frozenset[str], which: str) -> tuple[()]:
         return ()
 

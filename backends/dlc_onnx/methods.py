@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
 from typing import Any
 
+import numpy as np
+import onnx
+
 from dlc.ir.nodes import Attr, Op
 from dlc.types.dims import Dim
 from dlc_onnx import rows
@@ -321,18 +324,48 @@ def pool_attrs(op: Op) -> dict[str, Any]:
     return {"kernel_shape": ints(op.attr("kernel")), "ceil_mode": ceil, **spatial(op, dilation=False)}
 
 
+ABOVE = frozenset(("Relu", "Abs", "Exp", "Sigmoid", "Softmax", "Softplus", "Tanh", "Elu", "HardSigmoid"))
+"""Operations of ONNX that never give -inf."""
+PASSING = frozenset(("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "MaxPool"))
+"""Operations that give no number that their first operand has not."""
+
+
+def _is_above(value: str, makers: Mapping[str, onnx.NodeProto]) -> bool:
+    """Whether a value is nowhere -inf, as far as the nodes that make it tell."""
+    node = makers.get(value)
+    if node is None:
+        return False
+    match node.op_type:
+        case "Concat":
+            return all(_is_above(each, makers) for each in node.input)
+        case "Where":
+            return all(_is_above(each, makers) for each in node.input[1:])
+        case "Constant":
+            return not np.isneginf(onnx.numpy_helper.to_array(node.attribute[0].t).astype(float)).any()
+        case kind if kind in PASSING:
+            return _is_above(node.input[0], makers)
+        case kind:
+            return kind in ABOVE
+
+
 def max_pool(w: Writer, op: Op) -> Ref:
-    """onnxruntime passes over nan, and takes -inf for the lowest number that there is: a second pool says where they are."""
+    """onnxruntime passes over nan, and takes -inf for the lowest number that there is: a second pool says where they are. Behind a ReLU
+    there is no -inf."""
     (x,) = w.operands(op)
+    kind, said = (
+        ("IsNaN(x)", "Where(kind == 1.0, nan, most)")
+        if _is_above(x, {name: node for node in w.body.nodes for name in node.output})
+        else (
+            "Where(IsNaN(x), 2, Where(x == -inf, 0, 1))",
+            "Where(kind == 2.0, nan, Where(kind == 1.0, most, -inf))",
+        )
+    )
 
     def pooled(body: Body) -> Ref:
-        kinds = evaluate(
-            "Cast(Where(IsNaN(x), 2, Where(x == -inf, 0, 1)), to=FLOAT)", {"x": x}.__getitem__, body
-        )
-        most, kind = (body.one("MaxPool", each, **pool_attrs(op)) for each in (x, kinds))
-        row = "Where(kind == 2.0, nan, Where(kind == 1.0, most, -inf))"
-        found: Ref = evaluate(row, {"most": most, "kind": kind}.__getitem__, body)
-        return found
+        kinds = evaluate(f"Cast({kind}, to=FLOAT)", {"x": x}.__getitem__, body)
+        most, found = (body.one("MaxPool", each, **pool_attrs(op)) for each in (x, kinds))
+        result: Ref = evaluate(said, {"most": most, "kind": found}.__getitem__, body)
+        return result
 
     return _product(w, op, _channels(w, op), pooled)
 

@@ -9,12 +9,12 @@ from dlc.backend import Artifact, EmitOptions
 from dlc.emit import helpers as helping
 from dlc.emit.asked import EXACT, Lengths
 from dlc.emit.body import Lines
+from dlc.emit.common import Common, merged
 from dlc.emit.file import imports, names_in
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.names import field_name
 from dlc.emit.outline import outline
 from dlc.emit.python import comment, quoted
-from dlc.emit.rolled import Common, merged
 from dlc.emit.settled import settled
 from dlc.emit.tree import text
 from dlc.emit.twins import without_twins

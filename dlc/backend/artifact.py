@@ -45,11 +45,6 @@ class Family(Protocol):
         """The same in one mode."""
         ...
 
-    @property
-    def few(self) -> Family | None:
-        """The same with fewer turns of loops whose turns are not alike; None where it has no more of them than tell how they go."""
-        ...
-
     def others(self, fixed: frozenset[str], which: Which) -> Iterable[tuple[tuple[str, ...], Family]]:
         """The model at other settings, with the names of the parameters that were changed; none of those that are `fixed`.
         Numbers and lists are changed all "together" or "each" alone, or those of them that something is decided on, "deciding";

@@ -19,12 +19,22 @@ _WEAKER = {"==": ("==", "<=", ">="), "<": ("<", "<="), "<=": ("<=",), ">": (">",
 
 def without_implied(conditions: Iterable[Expr]) -> list[Expr]:
     """The conditions but for those that the others imply; of two that say the same, the first."""
-    left = list(dict.fromkeys(map(_of_elements, conditions)))
+    left = [each for each in dict.fromkeys(map(_of_elements, conditions)) if not _is_always(each)]
     for condition in reversed(list(left)):
         others = [each for each in left if each is not condition]
         if _follows(condition, [part for each in others for part in _parts(each)]):
             left = others
     return left
+
+
+def _is_always(condition: Expr) -> bool:
+    """Whether a condition says nothing: `heads % heads == 0`, where two parameters of the spec are one argument."""
+    match condition:
+        case Binary("==", Binary("%", a, b), Num(0)):
+            return a == b
+        case Binary("==" | "<=" | ">=", a, b):
+            return a == b
+    return False
 
 
 def _parts(condition: Expr) -> Iterator[Expr]:

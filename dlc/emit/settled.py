@@ -32,11 +32,11 @@ Write = Callable[[Sequence[Program], bool, Lengths], T]
 
 def settled(family: Family, write: Write[T]) -> T:
     """The source with as many arguments as can be; with stages of blocks as modules of their own where that makes it more."""
-    found = _with_few_turns(family, write)
+    found = _settled(family, write)
     stages = family.stages if found.lacks else None
     if stages is not None:
         with suppress(ForOneSetting):
-            staged = _with_few_turns(stages, write)
+            staged = _settled(stages, write)
             if staged.lacks < found.lacks:
                 return staged.made
     return found.made
@@ -54,20 +54,9 @@ class Settled(Generic[T]):
     lacks: frozenset[str]
 
 
-def _with_few_turns(family: Family, write: Write[T]) -> Settled[T]:
-    """The source of a family, tried at few turns of loops where these tell it as well as many do."""
-    few = family.few
-    found = _settled(family, few, write) if few is not None else None
-    if found is None:
-        found = _settled(family, family, write)
-    assert found is not None  # (its own source is the same as its own)
-    return found
-
-
-def _settled(family: Family, tried: Family, write: Write[T]) -> Settled[T] | None:
-    """The source of a family, as it is `tried` at other settings; None where it is another one there. Numbers and lists are changed
-    together in every mode; what turns something on or off, or counts repetitions, alone and in one mode, which shows it as a rule at
-    half the work."""
+def _settled(family: Family, write: Write[T]) -> Settled[T]:
+    """The source of a family. Numbers and lists are changed together in every mode; what turns something on or off, or counts repetitions,
+    alone and in one mode, which shows it as a rule at half the work."""
 
     known: dict[tuple[int, ...], tuple[Sequence[Program], str]] = {}
     comments: dict[str, str] = {}
@@ -85,10 +74,6 @@ def _settled(family: Family, tried: Family, write: Write[T]) -> Settled[T] | Non
         same = said(own or family.programs(fixed)) if others else ""
         return [names for names, other in others if not alike(same, said(other.programs(fixed)), comments)]
 
-    def marked(text: str) -> str:
-        """A source with `_` for the numbers in comments that differ."""
-        return "\n".join(comments.get(line, line) for line in text.split("\n"))
-
     def lengths() -> Lengths:
         """The lists at any length of which the source is the same, of each and of all of them together."""
         walked = frozenset(brief.walked)
@@ -105,26 +90,22 @@ def _settled(family: Family, tried: Family, write: Write[T]) -> Settled[T] | Non
         return Lengths(free, within=bool(free) and free == walked)
 
     fixed: frozenset[str] = frozenset()
-    brief = tried.brief
+    brief = family.brief
     while True:
         fixed |= {name for names in changed(brief, "switches") for name in names}
-        before, own = fixed, tried.programs(fixed)
-        while found := changed(tried, "together", own):
+        before, own = fixed, family.programs(fixed)
+        while found := changed(family, "together", own):
             guilty: list[tuple[str, ...]] = [names for names in found if len(names) == 1]
             if len(guilty) < len(found):  # which of them was it?
                 # Each alone, not by halves: what two of them change may leave the source as it is, `d // heads`.
-                guilty += changed(brief, "deciding") or changed(brief, "each") or changed(tried, "each", own)
+                guilty += changed(brief, "deciding") or changed(brief, "each") or changed(family, "each", own)
             fixed |= {name for names in guilty or found for name in names}
-            own = tried.programs(fixed)
+            own = family.programs(fixed)
             comments.clear()
         if fixed == before:
             free = lengths()
-            if tried is not family:
-                seen, own = marked(said(own)), family.programs(fixed)
-                if not alike(said(own), seen, comments):
-                    return None
             made = write(own, True, free)
-            made.text = marked(made.text)
+            made.text = "\n".join(comments.get(line, line) for line in made.text.split("\n"))
             bound = (f"len({name})" for name in brief.walked if name not in free.free)
             return Settled(made, frozenset((*fixed, *bound)))
         # What is written out now may have made another source, in which a switch says less than before.

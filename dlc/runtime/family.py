@@ -20,7 +20,7 @@ from dlc.elaborate.base.values import Builtin, default_parts
 from dlc.elaborate.bodies.stages import NAMED, UNNAMED
 from dlc.elaborate.programs.elaborator import VOCABULARY
 from dlc.emit.requirements import Requirements
-from dlc.emit.rolled import goes_over_a_list
+from dlc.emit.spans import goes_over_a_list
 from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Op, Program, Turn, walk
 from dlc.ir.splice import statics_of
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 
 MANY_TURNS = 24
 """A loop that turns so often has turns of every kind already."""
-
-FEW_TURNS = 6
-"""So many turns are not worth to be fewer."""
 
 
 @dataclass(frozen=True)
@@ -193,33 +190,6 @@ class ModelFamily:
     def brief(self) -> ModelFamily:
         """The same in one mode, where that applies all parts: of one that is not, nothing tells where its numbers come from."""
         return self if self.mode is None and self._has_idle else replace(self, mode=self.mode or False)
-
-    @cached_property
-    def few(self) -> ModelFamily | None:
-        """The same with fewer turns of loops whose turns are not alike: so many that all that follows on one another does so, several
-        times. None where there are not more. Whether their source is the same is for whoever asks to see."""
-        found = self
-        for name in sorted(self._taken_apart & self._settings.keys()):
-            value = self._settings[name]
-            if isinstance(value, int) and value >= 2 * FEW_TURNS:
-                parts = (value // k for k in range(value // FEW_TURNS, 1, -1) if value % k == 0)
-                others = filter(None, (found._at({name: each}, frozenset()) for each in parts))
-                found = next((each for each in others if each._turns == self._turns), found)
-        return None if found is self else found
-
-    @cached_property
-    def _turns(self) -> set[tuple[Any, ...]]:
-        """What is decided in turns of loops and in the next ones."""
-        decided: dict[Any, dict[int, frozenset[Any]]] = {}
-        for turn in (turn for op in self._ops for turn in op.loops):
-            answers = frozenset((each.condition, each.answer) for each in turn.decisions)
-            known = decided.setdefault((turn.loop, turn.variable), {})
-            known[turn.index] = known.get(turn.index, frozenset()) | answers
-        return {
-            (loop, answers, turns.get(index + 1))
-            for loop, turns in decided.items()
-            for index, answers in turns.items()
-        }
 
     def others(self, fixed: frozenset[str], which: Which) -> Iterator[tuple[tuple[str, ...], ModelFamily]]:
         """The model at other settings that the spec accepts, with the names of those that were changed; none of those that are

@@ -95,10 +95,6 @@ class BlockFamily:
     def brief(self) -> BlockFamily:
         return self
 
-    @property
-    def few(self) -> None:
-        return None
-
     def others(self, fixed: frozenset[str], which: str) -> tuple[()]:
         return ()
 
