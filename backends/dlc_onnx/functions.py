@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from dlc import ops
@@ -31,7 +32,7 @@ from dlc_onnx.graphs import every_node, read_by
 from dlc_onnx.integers import INTEGERS
 from dlc_onnx.naming import Numbered, bare, function_names, within
 from dlc_onnx.saying import Say, Writer
-from dlc_onnx.scans import Scan, Turn, given_out
+from dlc_onnx.scans import LARGE, Scan, Turn, given_out
 from dlc_onnx.sizes import Sizes
 from dlc_onnx.template import Ref, evaluate
 
@@ -316,11 +317,20 @@ class FunctionWriter(Writer):
         first = [self.body.const(True, "bool")] * len(checks)
         count = len(states)
         names[count:count] = [self.body.names.fresh(f"{self.frame.scope}/require") for _ in checks]
-        found = Scan(self.body, self.sizes, loop, turn, [*states, *first], sources, names).write()
+        found = Scan(
+            self.body, self.sizes, loop, turn, [*states, *first], sources, names, self._stays
+        ).write()
         for value, name in zip(op.outputs, (*found[:count], *found[count + len(checks) :]), strict=True):
             self._set(value, self.body.keep(name))
         for message, name in zip(checks, found[count:], strict=False):
             self._require(message, name)
+
+    def _stays(self, name: str) -> bool:
+        """Whether turns look for a value outside of them: a parameter, a constant, or what is too large to be copied in each."""
+        type = self._typed.get(name)
+        sizes = [axis.constant for axis in type.axes] if type is not None else []
+        is_large = None not in sizes and prod(int(each or 0) for each in sizes) > LARGE
+        return is_large or name in self.params.values() or self.body.is_constant(name)
 
     def _loop_names(self, loop: Loop) -> list[str]:
         """What a loop's results are called: `h_last`, what is carried, and as in the spec what is stacked."""
@@ -367,8 +377,8 @@ class FunctionWriter(Writer):
         at = len(carried)
         names = list(given.values())
         names[at:at] = checks.values()
-        known = [each.type for each in args]
-        known[at:at] = [TensorType("bool", ())] * len(checks)
+        known: list[int | None] = [each.type.rank for each in args]
+        known[at:at] = [0] * len(checks)
         turn = Turn(self.body.nodes, names, gives, known)
         self.body = self.sizes.body = outer
         self.frame, self.requires = frame, requires

@@ -1,25 +1,31 @@
-"""A loop whose turns share their parameters, as a `Scan`: a turn is a graph, which sees the values around it.
+"""A loop whose turns share their parameters, as a `Scan`: a turn is a graph.
 
-    h, hs = If(T > 0) { Scan(h0, x) { turn } } else { h0, no values }
+    h, memory, hs = If(T > 0) { Scan(h0, memory, x) { turn } } else { h0, memory, no values }
 
-onnxruntime fails on a `Scan` of length 0, so a length that is known only when the model runs is asked for first."""
+onnxruntime fails on a `Scan` of length 0, so a length that is known only when the model runs is asked for first. Of the values around it a turn
+sees parameters and constants; what is computed there, `memory`, is carried along as it is, since OpenVINO reads no Scan whose turns
+look for it outside. onnxruntime copies it in each turn, so what is `LARGE` and of a fixed size, as a matrix made of parameters, stays outside."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dlc.ir.loops import Loop, Stacked
 from dlc.types.dims import Dim
-from dlc.types.tensor import TensorType
 from dlc_onnx.body import Body
+from dlc_onnx.graphs import every_node, graphs_of, read_by, rename_in
 from dlc_onnx.rows import TYPES
 from dlc_onnx.sizes import Sizes
 from dlc_onnx.template import Ref
 
 if TYPE_CHECKING:
     import onnx
+
+
+LARGE = 2**18
+"""Of so many elements a copy takes as long as what a turn does with them: a product of a vector with a matrix of 4 MiB took twice its time."""
 
 
 @dataclass
@@ -29,8 +35,32 @@ class Turn:
     nodes: Sequence[Any]
     given: Sequence[Ref]
     gives: Sequence[Ref]
-    types: Sequence[TensorType]
+    ranks: Sequence[int | None]
     """Of `given`."""
+
+    def with_carried(self, values: Sequence[Ref], at: int, body: Body) -> Turn:
+        """The turn where values around it are carried along, behind the first `at` states; None is known of their ranks."""
+        inside: dict[str, Ref] = {value: body.define(f"{value}_in", body.dtypes[value]) for value in values}
+        nodes = [*self.nodes]
+        for node in every_node(nodes):
+            rename_in(node, inside)
+        copies = body.nested()
+        gives = [copies.one("Identity", each) for each in inside.values()]
+        return Turn(
+            [*nodes, *copies.nodes],
+            [*self.given[:at], *inside.values(), *self.given[at:]],
+            [*self.gives[:at], *gives, *self.gives[at:]],
+            [*self.ranks[:at], *[None] * len(values), *self.ranks[at:]],
+        )
+
+    def seen(self) -> list[str]:
+        """The values around it that a turn reads."""
+        made = {name for node in every_node(self.nodes) for name in node.output}
+        inner = {
+            each.name for node in every_node(self.nodes) for graph in graphs_of(node) for each in graph.input
+        }
+        known = {"", *made, *inner, *self.given}
+        return [name for name in dict.fromkeys(read_by(self.nodes)) if name not in known]
 
 
 @dataclass
@@ -45,10 +75,27 @@ class Scan:
     sources: Sequence[Ref]
     names: Sequence[str]
     """Of the results."""
+    stays: Callable[[str], bool]
+    """Whether turns look for a value outside of them."""
 
     def write(self) -> list[Ref]:
         """What is carried behind the last turn, and what is stacked."""
         count = Dim.of(self.loop.count)
+        at = len(self.states)
+        seen = [Ref(name) for name in self.turn.seen() if not self.stays(name)]
+        if seen:
+            names = [self.body.names.fresh(f"{name}_out") for name in seen]
+            whole = replace(
+                self,
+                turn=self.turn.with_carried(seen, at, self.body),
+                states=[*self.states, *seen],
+                names=[*self.names[:at], *names, *self.names[at:]],
+            )
+            found = whole._write(count)
+            return [*found[:at], *found[at + len(seen) :]]
+        return self._write(count)
+
+    def _write(self, count: Dim) -> list[Ref]:
         if count.constant is not None:
             return self._scan(self.body, self.names) if count.constant else self._nothing(self.body)
         asked = self.body.one("Greater", self.sizes.scalar(count), 0)
@@ -121,8 +168,10 @@ class Scan:
 
         turn = self.turn
         given = [
-            helper.make_tensor_value_info(name, TYPES[self.body.dtypes[name]], [None] * type.rank)
-            for name, type in zip(turn.given, turn.types, strict=True)
+            helper.make_tensor_value_info(
+                name, TYPES[self.body.dtypes[name]], None if rank is None else [None] * rank
+            )
+            for name, rank in zip(turn.given, turn.ranks, strict=True)
         ]
         gives = [
             helper.make_tensor_value_info(name, TYPES[self.body.dtypes[name]], None) for name in turn.gives
