@@ -8,16 +8,24 @@ if keep is not None:
     y = self.rnn(x, keep)         ->    y = self.rnn(x, keep)
 else:
     y = self.rnn(x)
+if self.causal:
+    y = attend(q, k, v, is_causal=True)     ->    y = attend(q, k, v, is_causal=self.causal)
+else:
+    y = attend(q, k, v)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from dlc.emit.statements import Assign, If, Loop, Stmt, Target, expressions, reshaped, rewritten, targets
 from dlc.emit.tree import Binary, Call, Expr, Heavy, Keyword, Path, Ref, Word, transform
 from dlc.records import replace
+
+Side = tuple[tuple[Stmt, ...], tuple[Expr | None, ...]]
+SWITCHES = frozenset(("is_causal",))
+"""Arguments of foreign functions that are False where they are not given."""
 
 
 def collapsed(body: Iterable[Stmt]) -> tuple[Stmt, ...]:
@@ -33,7 +41,7 @@ def _collapsed(stmt: Stmt, absent: set[tuple[Expr, str]]) -> Iterator[Stmt]:
             yield replace(stmt, body=collapsed(stmt.body))
         case If():
             then, otherwise = collapsed(stmt.then), collapsed(stmt.otherwise)
-            stmt = _present_first(replace(stmt, then=then, otherwise=otherwise))
+            stmt = _switched(_present_first(replace(stmt, then=then, otherwise=otherwise)))
             others = zip(stmt.outputs, stmt.others, strict=True)
             absent |= {(stmt.condition, out.name) for out, other in others if other is None}
             same = stmt.then and _without(stmt, absent) == form_of(stmt.otherwise, stmt.others)
@@ -51,6 +59,33 @@ def _present_first(stmt: If) -> If:
                 condition, stmt.otherwise, stmt.others, stmt.then, stmt.results, stmt.outputs, stmt.note
             )
     return stmt
+
+
+def _switched(stmt: If) -> If:
+    """With the condition as the argument of a call that is switched on where it holds, if all else is the same."""
+
+    def with_switches(side: Iterable[Stmt], results: Iterable[Expr | None], value: Expr | None) -> Side:
+        def change(node: Expr) -> Expr:
+            if not isinstance(node, Call):
+                return node
+            args = [arg for arg in node.args if value is not None or not _is_on(arg)]
+            if value is not None:
+                args = [replace(arg, value=value) if _is_on(arg) else arg for arg in args]
+            return Call(node.function, tuple(args))
+
+        done = tuple(None if each is None else transform(each, change) for each in results)
+        return rewritten(tuple(side), lambda expr: transform(expr, change)), done
+
+    whole, plain = (stmt.then, stmt.results), with_switches(stmt.then, stmt.results, None)
+    if plain == whole or form_of(*plain) != form_of(stmt.otherwise, stmt.others):
+        return stmt
+    then, results = with_switches(*whole, stmt.condition)
+    otherwise = reshaped(then, (each.axes for each in targets(stmt.otherwise)))
+    return replace(stmt, then=then, results=results, otherwise=otherwise, others=results)
+
+
+def _is_on(arg: Expr) -> TypeGuard[Keyword]:
+    return isinstance(arg, Keyword) and arg.name in SWITCHES and arg.value == Word("True")
 
 
 def _without(stmt: If, absent: set[tuple[Expr, str]]) -> Any:

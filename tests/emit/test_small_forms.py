@@ -119,3 +119,20 @@ def test_a_roll_by_one_place() -> None:
     emitted = source(text, "torch")
     assert "%" not in emitted and "- -" not in emitted
     assert agree(text) and bool(dlc.verify(dlc.loads(text)["M"](n=1), backends=("torch", "jax")).agree)
+
+
+def test_a_switch_is_the_condition_itself() -> None:
+    """What a call turns on where a condition holds is that condition: one call, not two."""
+    text = """
+module Attend(heads: int, causal: bool)(x: [B, T, d]) -> [B, T, d] {
+    q = x |> linear(d) as q |> rearrange("B T (heads e) -> B heads T e")
+    k = x |> linear(d) as k |> rearrange("B T (heads e) -> B heads T e")
+    return attention(q, k, k, causal=causal) |> rearrange("B heads T e -> B T (heads e)")
+}
+model M(d: int = 8, heads: int = 2)(x: [B, T, d]) -> [B, T, d] {
+    return x |> Attend(heads, true) as one |> Attend(heads, false) as two
+}
+"""
+    (source,) = dlc.loads(text)["M"].emit("torch").files.values()
+    assert str(source).count("scaled_dot_product_attention") == 1
+    assert "is_causal=self.causal)" in str(source)

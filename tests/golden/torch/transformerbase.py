@@ -56,10 +56,8 @@ class Attention(nn.Module):
         v = self.v_proj(memory).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         if mask is not None:
             attention = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        elif self.causal:
-            attention = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
-            attention = F.scaled_dot_product_attention(q, k, v)
+            attention = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         return self.out_proj(attention.transpose(1, 2).flatten(2))
 
 
