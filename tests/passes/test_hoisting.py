@@ -136,5 +136,5 @@ def test_causal_self_attention_needs_no_mask() -> None:
     """
     spec = dlc.loads(text)
     sources = [str(next(iter(spec[name].emit("torch").files.values()))) for name in ("Self", "Both")]
-    assert "is_causal=True" in sources[0] and "tril" not in sources[0]
+    assert "is_causal=causal" in sources[0] and "tril" not in sources[0]
     assert "is_causal=True" not in sources[1] and "tril" in sources[1]
