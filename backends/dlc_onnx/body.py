@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dlc.ops.arrays import numpy_dtype
 from dlc_onnx.graphs import every_node, rename_in
 from dlc_onnx.naming import Numbered, constant_name
-from dlc_onnx.rows import DTYPES, MOVES, NARROW_INTS, OPSET, TYPES, WIDER_IN
+from dlc_onnx.rows import DTYPES, EIGHT_BITS, MOVES, NARROW_INTS, OPSET, TYPES, WIDER_IN
 from dlc_onnx.template import Ref
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ class Body:
         """The value in a dtype; itself if it has that."""
         if self.dtypes[value] == dtype:
             return Ref(value)
+        if dtype in EIGHT_BITS:  # past the largest number is infinity, or none, and not the largest
+            return self.one("Cast", value, to=TYPES[dtype], saturate=0)
         return self.one("Cast", value, to=TYPES[dtype])
 
     # Nodes
@@ -244,7 +246,7 @@ class Body:
     def wider_for(self, kind: str) -> Mapping[str, str]:
         """The dtypes that a kind of node is not computed in, and what it is computed in instead."""
         if kind in MOVES:
-            return {}
+            return WIDER_IN.get(kind, {})
         return {**self.wider, **undefined(kind), **WIDER_IN.get(kind, {})}
 
     def _widened(self, name: str, wider: Mapping[str, str]) -> Ref:

@@ -29,6 +29,9 @@ DTYPES: Mapping[int, str] = {number: dtype for dtype, number in TYPES.items()}
 # every node, which is what the reference does. (It does the same for f16 by itself.)
 WIDER: Mapping[str, str] = {dtype: wider for dtype, wider in COMPUTED_IN.items() if dtype != "f16"}
 
+# Floats of 8 bits, and what they are computed in.
+EIGHT_BITS: Mapping[str, str] = {dtype: wider for dtype, wider in COMPUTED_IN.items() if dtype.startswith("f8")}
+
 # Integers narrower than i32, and what ONNX calls tensors of them.
 NARROW_INTS: Mapping[str, str] = {"i16": "tensor(int16)", "i8": "tensor(int8)", "u8": "tensor(uint8)"}
 
@@ -38,12 +41,15 @@ WIDER_IN: Mapping[str, Mapping[str, str]] = {
     "ArgMax": {"i16": "i32"},
     "ArgMin": {"i16": "i32"},
     "Clip": {"i16": "i32"},
+    "Concat": EIGHT_BITS,
     "Einsum": {"i16": "i32", "i8": "i32", "u8": "i32"},
     "Max": {"i16": "i32"},
     "Min": {"i16": "i32"},
     "Pad": {"i16": "i32"},
     "ScatterElements": {"f16": "f32"},
+    "Squeeze": EIGHT_BITS,
     "Trilu": {"i16": "i32", "i8": "i32", "u8": "i32"},
+    "Unsqueeze": EIGHT_BITS,
     "Where": {"i16": "i32"},
 }
 

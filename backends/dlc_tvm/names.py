@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from dlc import ops
 from dlc.ir.nodes import Op
-from dlc.ops.gaps import Gap
+from dlc.ops.gaps import EVERY, Gap
 
 TVM: Mapping[str, str] = {
     "f64": "float64", "f32": "float32", "f16": "float16", "bf16": "bfloat16", "i64": "int64", "i32": "int32",
@@ -34,7 +34,9 @@ ROWS = frozenset({
 NATIVE = ROWS | STRUCTURAL | DRAWS
 
 # What this backend lacks, with the reason.
-GAPS: Mapping[str, Gap] = {}
+GAPS: Mapping[str, Gap] = {
+    EVERY: Gap("TVM reads 0 of it as another number", frozenset({"f8e4m3", "f8e5m2"})),
+}
 
 
 def is_native(op: Op) -> bool:

@@ -392,7 +392,7 @@ class Parameter:
 
     @property
     def trainable(self) -> bool:
-        return self.kind == "param" and not self.frozen
+        return self.kind == "param" and not self.frozen and self.type.is_float
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,11 @@ def numpy_dtype(dtype: str, precision: str = "f32") -> np.dtype[Any]:
     return np.dtype(_NUMPY[name])
 
 
+def a_byte_each(array: Array) -> Array:
+    """Numbers of i4 as everything but NumPy's references holds them, files and backends: as i8. Others are as they are."""
+    return array.astype(np.int8) if array.dtype.name == _ML_DTYPES["i4"] else array
+
+
 def dtype_name(dtype: np.dtype[Any]) -> str:
     """Our name of a NumPy dtype. Raises KeyError if it has none."""
     names = {numpy: ours for table in (_NUMPY, _ML_DTYPES) for ours, numpy in table.items()}

@@ -51,6 +51,7 @@ from dlc.ir.splice import (
 from dlc.once import once
 from dlc.ops.shape import part
 from dlc.passes.randomness import Draw, hoist_randomness
+from dlc.passes.stored import stores
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts, Relation
@@ -117,7 +118,8 @@ def _inlined(
 
 def decompose(program: Program, is_native: Keep, filled: frozenset[str] = frozenset()) -> Program:
     """Inline the library's composites that a backend does not say itself, and unroll its loops likewise, as far as
-    their count is a number; the spec's own functions stay. Those of `filled` it says itself where they have elements for sure.
+    their count is a number; the spec's own functions stay. Those of `filled` it says itself where they have elements for sure,
+    and those of dtypes for storage never: these have a way of their own (`stored.py`).
 
     A layer that is used outside of training in a program that trains is inlined, too, if that makes a difference to it: where a backend
     says it itself, it is in the mode of the whole. So is an instance that is used in both modes: it is one class."""
@@ -127,7 +129,9 @@ def decompose(program: Program, is_native: Keep, filled: frozenset[str] = frozen
         callee = program.functions[op.callee]
         if callee.name in both or (callee.source in filled and not _has_elements(callee)):
             return False
-        return not callee.library or (is_native(op) and (callee.training == mode or not callee.modal))
+        if not callee.library:
+            return True
+        return is_native(op) and (callee.training == mode or not callee.modal) and not stores(callee)
 
     # After inlining: only then do the loops inside the library's composites belong to functions that are emitted.
     opened = inline(program, keep)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlc.ops.arrays import dtype_name, numpy_dtype
+from dlc.ops.arrays import a_byte_each, dtype_name, numpy_dtype
 
 Array = NDArray[Any]
 _FLOATS = ("f64", "f32", "f16", "bf16")
@@ -24,7 +24,8 @@ class Unfit(Exception):
 
 
 def fitted(array: Array, dtype: str, *, keep: bool = False) -> Array:
-    """The array in the dtype of a parameter: f32 for `float`, or the float dtype that it has where it is to `keep` it. Raises Unfit."""
+    """The array in the dtype of a parameter: f32 for `float`, or the float dtype that it has where it is to `keep` it; i8 for i4.
+    Raises Unfit."""
     try:
         given = dtype_name(array.dtype)
     except KeyError:
@@ -32,10 +33,10 @@ def fitted(array: Array, dtype: str, *, keep: bool = False) -> Array:
     target = given if keep and dtype == "float" and given in _FLOATS else dtype
     wanted = numpy_dtype(target)
     if array.dtype == wanted:
-        return np.asarray(array, order="C")
+        return np.asarray(a_byte_each(array), order="C")
     floats = target in ("float", *_FLOATS)
     found = _rounded(array, given, wanted) if floats else _exact(array, given, wanted)
-    return np.asarray(found, order="C")
+    return np.asarray(a_byte_each(found), order="C")
 
 
 def _rounded(array: Array, given: str, wanted: np.dtype[Any]) -> Array:

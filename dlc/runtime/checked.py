@@ -15,11 +15,13 @@ from dlc.backend import Runnable
 from dlc.diagnostics import NO_SPAN, Problem, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Program, Value, walk
-from dlc.ops.arrays import numpy_dtype
+from dlc.ops.arrays import a_byte_each, numpy_dtype
+from dlc.passes.stored import BYTE, SMALL
 from dlc.runtime import promises
 from dlc.runtime.indices import IndexCheck
 from dlc.runtime.inputs import index_limits
 from dlc.runtime.interpret import CheckFailed, InputError, bind_dims
+from dlc.types.tensor import RANGES
 
 
 class InputCheck:
@@ -121,7 +123,15 @@ class Checked:
         with promises.rows_told(self._backend, self.program):
             outputs = self._computed(inputs)
         names = [name for name, _ in self.program.main.outputs]
-        return promises.arrays_of(self._backend, outputs, names, "output")
+        found = promises.arrays_of(self._backend, outputs, names, "output")
+        return {name: each.astype(self._small[name]) if name in self._small else each for name, each in found.items()}
+
+    @cached_property
+    def _small(self) -> dict[str, np.dtype[Any]]:
+        """The outputs that backends keep a byte to a number, and NumPy's dtype of them."""
+        main = self.program.main
+        types = zip(main.outputs, main.output_types, strict=True)
+        return {name: numpy_dtype(type.dtype) for (name, _), type in types if type.dtype == SMALL}
 
     def _computed(self, inputs: Mapping[str, Any]) -> object:
         try:
@@ -166,23 +176,23 @@ def _native(name: str, given: Any) -> Any:
         given = given.data
     if given.dtype == np.longdouble:
         return given.astype(np.float64)
-    return given if given.dtype.isnative else given.astype(given.dtype.newbyteorder("="))
+    return a_byte_each(given) if given.dtype.isnative else given.astype(given.dtype.newbyteorder("="))
 
 
 def _check_dtype(value: Value, array: Any) -> None:
     if not isinstance(array, np.ndarray):
         return
-    dtype = numpy_dtype(value.type.dtype)
+    dtype = numpy_dtype(BYTE if value.type.dtype == SMALL else value.type.dtype)
     narrow = dtype.kind == "V" or (
         array.dtype.kind == "V" and array.dtype.type is not np.void
     )  # bf16 and the like
     if array.dtype != dtype and not narrow and not np.can_cast(array.dtype, dtype, "same_kind"):
         _fail(problems.BAD_INPUT, f"`{value.name}` must be {value.type}, not {array.dtype}")
     if dtype.kind in "iu" and array.dtype.kind in "iu" and array.size:
-        limits = np.iinfo(dtype)
+        low, end = RANGES[value.type.dtype]
         for each in (array.min(), array.max()):
-            if not limits.min <= int(each) <= limits.max:
-                reason = f"{value.type.dtype} goes from {limits.min} to {limits.max}"
+            if not low <= int(each) < end:
+                reason = f"{value.type.dtype} goes from {low} to {end - 1}"
                 _fail(problems.BAD_INPUT, f"`{value.name}` holds {each}, and {reason}")
 
 

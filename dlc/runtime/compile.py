@@ -61,13 +61,14 @@ def lower(program: Program, backend: Backend, optimize: int = 1, precision: str 
     told, with tables in f32. Raises SpecError for loops that can't be unrolled."""
     from dlc.passes.lower import decompose, loops_left
     from dlc.passes.pipeline import finish
+    from dlc.passes.stored import with_stored
     from dlc.passes.wide_constants import NARROW, with_wide_constants
     from dlc.spec import optimized
 
     passed = optimized(program, optimize, as_layers=backend.fuses_layers)
     if precision in NARROW or (backend.any_precision and precision == "f32"):
         passed = with_wide_constants(passed)
-    lowered = decompose(passed, backend.is_native, backend.filled)
+    lowered = with_stored(decompose(passed, backend.is_native, backend.filled))
     # One loop of the spec may have become several, in the turns of one around it.
     left = {loop.span: loop for loop in loops_left(lowered, backend.is_native)}
     if left:

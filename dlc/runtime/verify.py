@@ -22,6 +22,7 @@ from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Function, Program
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import decompose
+from dlc.passes.stored import with_stored
 from dlc.passes.wide_constants import in_precision
 from dlc.runtime import expectation, promises
 from dlc.runtime.checked import InputCheck
@@ -508,7 +509,7 @@ def _agrees_up_to(
     cut = DeadCode().run(cut)
     backend = find_backend(backend_name, usable=True)
     expected = run(cut, values, given, precision="f64")["point"]
-    lowered = decompose(in_precision(cut, precision), backend.is_native, backend.filled)
+    lowered = with_stored(decompose(in_precision(cut, precision), backend.is_native, backend.filled))
     artifact = emitted(lowered, backend, EmitOptions(name=model.identifier, precision=precision))
     runnable = promises.runnable_of(backend_name, backend.load(artifact, values))
     outputs = promises.arrays_of(backend_name, runnable(**given), ["point"], "output")

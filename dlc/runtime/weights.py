@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dlc.diagnostics import NO_SPAN, Diagnostic, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Parameter, Program
+from dlc.ops.arrays import a_byte_each
 from dlc.runtime.cast import Unfit, fitted
 from dlc.runtime.weight_files import names_of, read_file, write_file
 
@@ -35,7 +36,7 @@ def initial_weights(program: Program, seed: int = 0, *, precision: str = "f32") 
         given = dict(zip(_inputs(program, parameter), map(values.get, parameter.sources), strict=True))
         found = run_function(program, parameter.init, given, rng=rng, precision=precision)
         value = next(iter(found.values()))
-        values[parameter.path] = np.asarray(value, order="C")
+        values[parameter.path] = np.asarray(a_byte_each(value), order="C")
     return values
 
 

@@ -13,16 +13,16 @@ FLOATS = ("float", "f64", "f32", "f16", "bf16", "f8e4m3", "f8e5m2")
 INTS = ("i64", "i32", "i16", "i8", "i4", "u8")
 DTYPES = (*FLOATS, *INTS, "bool")
 
-_RANGES: Mapping[str, tuple[int, int]] = {
+RANGES: Mapping[str, tuple[int, int]] = {
     "u8": (0, 2**8), "bool": (0, 2), **{f"i{n}": (-(2 ** (n - 1)), 2 ** (n - 1)) for n in (4, 8, 16, 32, 64)},
 }  # fmt: skip
 
 
 def holds(dtype: str, value: int | float) -> bool:
     """Whether a number is within a dtype of integers or bools; floats hold any, the largest as infinity."""
-    if dtype not in _RANGES:
+    if dtype not in RANGES:
         return True
-    low, end = _RANGES[dtype]
+    low, end = RANGES[dtype]
     return low <= value < end
 
 

@@ -19,6 +19,7 @@ from dlc.passes.lower import hoist_randomness, inline
 from dlc.passes.phases import Part, phases
 from dlc.passes.pipeline import LEVELS, LOWERED, TRAINING
 from dlc.passes.sizes import at_sizes
+from dlc.passes.stored import with_stored
 from dlc.passes.totals import totals
 from dlc.passes.wide_constants import with_wide_constants
 from dlc.passes.wide_numbers import with_wide_numbers
@@ -35,6 +36,7 @@ LOWERINGS: dict[str, Callable[[Program], Program]] = {
     "wide_constants": with_wide_constants,
     "wide_numbers": with_wide_numbers,
     "held_numbers": within_floats,
+    "stored": with_stored,
     "phases": lambda program: next(each.program for each in phases(program, STEPS) if each.name == "one"),
 }
 STEPS = (

@@ -1,0 +1,111 @@
+"""Every dtype of the language on every backend: what a spec can do with it gives the reference's numbers in the reference's dtype, or is
+a declared gap. The calls stand in one program, so that each backend compiles once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dlc
+from dlc import backend as backends
+from dlc.diagnostics import SpecError
+from dlc.ops.arrays import numpy_dtype
+from dlc.ops.gaps import EVERY
+from dlc.runtime.interpret import run
+from dlc.types.tensor import DTYPES, FLOATS, RANGES
+
+# `DT` is the dtype.
+ANY = (
+    "x", "where(m, x, y)", "x == y", "x != y", "x < y", "x >= y", "sum(x)", "sum(x, axis=1)", "cumsum(x, 1)",
+    "take(x, i, axis=1)", "take_along(x, j, 1)", "scatter(x, j, y[:, :2], axis=1)",
+    "concat([x, y], 1)", "stack([x, y])", "flip(x, 1)", "x[:, 1:]", "x[::2]", "reshape(x, [4, 3])", "x.T",
+    "broadcast(x[:1], [3, 4])", "tile(x, [2, 1])", "roll(x, 1, axis=1)", "tril(x)",
+    "zeros([2, 3], DT)", "ones_like(x)", "tensor([1, 0, 1], dtype=DT)", "cast(one_hot(i, 4), DT)", "p",
+    *(f"cast(x, {each})" for each in DTYPES), "cast(f, DT)", "cast(i, DT)", "cast(m, DT)",
+)  # fmt: skip
+NUMBERS = (
+    "x + y", "x - y", "x * y", "x + 1", "-x", "abs(x)", "sign(x)", "x // 3", "x % 3", "x ** 2", "square(x)", "x + p",
+    "maximum(x, y)", "minimum(x, y)", "clamp(x, min=0, max=2)", "prod(x, axis=0)", "max(x, axis=1)", "min(x)",
+    "argmax(x, 1)", "argmin(x, axis=0)", "cumprod(x, 1)", 'einsum(x, y, "a b, a b -> a")', "x @ z",
+    "sort(x, axis=1)", "argsort(x, axis=1)", "top_k(x, 2)[0]", "scatter_add(x, j, y[:, :2], axis=1)", "segment_sum(x, i, 4)",
+    "scatter_max(x, j, y[:, :2], axis=1)", "pad(x, 1, 1, 1)", "full([2], 3, DT)", "arange(5, dtype=DT)",
+    # what one op leaves for the next
+    "(x + y) // 2", "cast(x + y, f32)", "x + y < x", "(x * y) % 3", "max(cumsum(x, 1), 1)",
+)  # fmt: skip
+OF_FLOATS = (
+    "x / 2", "mean(x)", "var(x, axis=1)", "relu(x)", "softmax(x)", "exp(x)", "sqrt(abs(x))", "round(x)", "floor(x)", "sin(x)", "sigmoid(x)",
+    "isnan(x)", "norm(x)",
+)  # fmt: skip
+OF_BOOLS = ("not x", "x and y", "x or y", "any(x)", "all(x, axis=1)", "mean(x)", "prod(cast(x, i64))")
+
+NAMES = tuple(each for each in DTYPES if each != "float")
+BACKENDS = ("torch", "jax", "onnx", "tvm")
+PACKAGES = {"onnx": "onnxruntime"}
+TOLERANCE = {"f64": 1e-12, "f16": 2e-3, "bf16": 2e-2, "f8e4m3": 0.07, "f8e5m2": 0.13}
+
+
+def lacking(backend: str) -> frozenset[str]:
+    """The dtypes that a backend declares to lack in all ops."""
+    gap = backends.find(backend).gaps.get(EVERY)
+    return gap.dtypes or frozenset() if gap else frozenset()
+
+
+def model_of(dtype: str, without: frozenset[str] = frozenset()) -> Any:
+    calls = (*ANY, *(OF_BOOLS if dtype == "bool" else NUMBERS), *(OF_FLOATS if dtype in FLOATS else ()))
+    calls = tuple(each for each in calls if not any(name in each for name in without))
+    names = ", ".join(f"y{k}: _" for k, _ in enumerate(calls))
+    results = ",\n        ".join(calls).replace("DT", dtype)
+    inputs = ", ".join(f"{name}: {dtype}[{size}]" for name, size in (("x", "3, 4"), ("y", "3, 4"), ("z", "4, 2")))
+    head = f"model M()({inputs}, i: i64[3], j: i64[3, 2], m: bool[3, 4], f: f32[3, 4]) -> ({names}) {{"
+    text = f"{head}\n    param p: {dtype}[3, 4] = zeros\n    return (\n        {results}\n    )\n}}\n"
+    return dlc.loads(text)["M"], dict(zip((f"y{k}" for k, _ in enumerate(calls)), calls, strict=True))
+
+
+def numbers(dtype: str, *shape: int, seed: int) -> Any:
+    rng = np.random.default_rng(seed)
+    if dtype in FLOATS:
+        return (rng.integers(-3, 4, shape) / 2).astype(numpy_dtype(dtype))
+    low, end = RANGES[dtype]
+    return rng.integers(max(low, -90), min(end, 90), shape).astype(numpy_dtype(dtype))
+
+
+def inputs_of(dtype: str) -> dict[str, Any]:
+    x, y, z = (
+        numbers(dtype, *shape, seed=seed) for seed, shape in enumerate(((3, 4), (3, 4), (4, 2)))
+    )
+    places, rows = np.array([0, 3, 1]), np.array([[0, 1], [1, 2], [0, 3]])
+    mask = np.random.default_rng(3).random((3, 4)) < 0.5
+    return {"x": x, "y": y, "z": z, "i": places, "j": rows, "m": mask, "f": np.arange(12, dtype=np.float32).reshape(3, 4) % 8}
+
+
+CASES = [(backend, dtype) for backend in BACKENDS for dtype in NAMES if dtype not in lacking(backend)]
+
+
+@pytest.mark.parametrize(("backend", "dtype"), CASES)
+def test_what_a_dtype_can_do(backend: str, dtype: str) -> None:
+    pytest.importorskip(PACKAGES.get(backend, backend))
+    model, calls = model_of(dtype, lacking(backend))
+    given, weights = inputs_of(dtype), {"p": numbers(dtype, 3, 4, seed=4)}
+    expected = run(model.program, weights, given)
+    found = model.compile(backend, weights=weights)(**given)
+    near = TOLERANCE.get(dtype, 1e-5)
+    for name, value in expected.items():
+        call = calls[name]
+        assert found[name].dtype == value.dtype, call
+        if value.dtype.kind in "iub":
+            np.testing.assert_array_equal(found[name], value, err_msg=call)
+        else:
+            each = [np.asarray(array, np.float64) for array in (found[name], value)]
+            np.testing.assert_allclose(*each, rtol=near, atol=near, err_msg=call)
+
+
+@pytest.mark.parametrize(("backend", "dtype"), [(name, each) for name in BACKENDS for each in sorted(lacking(name))])
+@pytest.mark.parametrize("body", ["x", "x + x", "zeros([2], DT)"])
+def test_a_dtype_that_is_lacking(backend: str, dtype: str, body: str) -> None:
+    text = f"model M()(x: DT[3]) -> _ {{\n    return {body}\n}}\n".replace("DT", dtype)
+    with pytest.raises(SpecError) as caught:
+        dlc.loads(text)["M"].emit(backend)
+    assert caught.value.diagnostics[0].code == "E0802"
+    assert all(f"not in {dtype}" in each.message and each.span.line for each in caught.value.diagnostics)
