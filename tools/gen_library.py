@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dlc.analysis.capabilities import CALLED, table
+from dlc.analysis.capabilities import CALLED, lacking, table
 from dlc.elaborate.builtins import BUILTINS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "library.md"
@@ -85,7 +85,8 @@ ELSEWHERE = frozenset(
 def page() -> str:
     """The whole page."""
     rows = table()
-    parts = [INTRODUCTION]
+    without = (f"{name} has no op in {dtypes}." for name, dtypes in lacking().items())
+    parts = [INTRODUCTION, *(f"{each}\n" for each in without)]
     for kind, title in FAMILIES.items():
         chosen = {name: row for name, row in rows.items() if row["kind"] == kind and row["family"]}
         parts += [f"## {title}\n", ABOUT[kind] + "\n"]

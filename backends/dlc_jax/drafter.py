@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import ClassVar
 
 from dlc.emit.draft import DONE, Drafter, plain_name
@@ -40,12 +41,13 @@ class Held(Leaf):
 
 @dataclass(frozen=True, slots=True)
 class Working(Leaf):
-    """The dtype that is computed in: that of the inputs, or of the parameters."""
+    """The dtype that is computed in: that of the inputs, or of the parameters; an argument, where none of these `tells` it."""
 
+    tells: bool = True
     plain: ClassVar[str] = "x.dtype"
 
     def need(self, function: Function) -> str:
-        return "" if working_input(function) or function.params or function.children else the("dtype")
+        return "" if self.tells else the("dtype")
 
 
 def working_input(function: Function) -> str:
@@ -103,7 +105,19 @@ class JaxDrafter(Drafter):
         return () if self.dtype(name) in ("i64", "bool") else (self.dtype_word(name),)
 
     def dtype_word(self, name: str) -> Expr:
-        return Working() if name == "float" else super().dtype_word(name)
+        return self._working if name == "float" else super().dtype_word(name)
+
+    @cached_property
+    def _working(self) -> Working:
+        return Working(bool(working_input(self.function)) or self._has_working(self.function))
+
+    def _has_working(self, function: Function) -> bool:
+        """Whether the function is given a parameter or buffer of the working precision."""
+        traits, functions = self.traits[function.name], self.program.functions
+        trees = {"param": traits.params, "buffer": traits.state}
+        own = (each for each in function.params if each.when is None and trees.get(each.kind))
+        below = (functions[child.function] for child in function.children if child.when is None)
+        return any(each.type.dtype == "float" for each in own) or any(map(self._has_working, below))
 
     def takes_numbers(self, operands: Mapping[str, str]) -> bool:
         return True
@@ -155,7 +169,7 @@ class JaxDrafter(Drafter):
     def _passed(self, op: Op) -> Iterator[Expr]:
         dims = dict(op.dims)
         for name in sorted(self.needs(op.callee)):
-            value = Working() if name == the("dtype") else size(dims.get(name, Dim.symbol(name)))
+            value = self._working if name == the("dtype") else size(dims.get(name, Dim.symbol(name)))
             yield Keyword(identifier(need_name(name)), value)
 
     # --- loops

@@ -18,7 +18,7 @@ from dlc.ops.gaps import Gap
 DTYPES: Mapping[str, str] = {
     "f64": "jnp.float64", "f32": "jnp.float32", "f16": "jnp.float16", "bf16": "jnp.bfloat16",
     "f8e4m3": "jnp.float8_e4m3fn", "f8e5m2": "jnp.float8_e5m2", "i64": "int", "i32": "jnp.int32",
-    "i16": "jnp.int16", "i8": "jnp.int8", "i4": "jnp.int4", "u8": "jnp.uint8", "bool": "bool",
+    "i16": "jnp.int16", "i8": "jnp.int8", "u8": "jnp.uint8", "bool": "bool",
 }  # fmt: skip
 
 # Primitive ops. Elementwise ones take Python numbers as operands too.

@@ -340,8 +340,6 @@ def tensor(array: Any, dtype: str, name: str = "") -> onnx.TensorProto:
     """A NumPy array as ONNX's tensor, of any of our dtypes."""
     from onnx import helper
 
-    if dtype == "i4":
-        return helper.make_tensor(name, TYPES[dtype], array.shape, array.astype("int8").ravel())
     data = array.tobytes()
     assert len(data) == math.prod(array.shape) * array.dtype.itemsize
     return helper.make_tensor(name, TYPES[dtype], array.shape, data, raw=True)

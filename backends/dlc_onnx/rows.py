@@ -21,7 +21,7 @@ DOMAIN = "dlc"
 # onnx.TensorProto's numbers for our dtypes.
 TYPES: Mapping[str, int] = {
     "f32": 1, "u8": 2, "i8": 3, "i16": 5, "i32": 6, "i64": 7, "bool": 9, "f16": 10, "f64": 11, "bf16": 16,
-    "f8e4m3": 17, "f8e5m2": 19, "i4": 22,
+    "f8e4m3": 17, "f8e5m2": 19,
 }  # fmt: skip
 DTYPES: Mapping[int, str] = {number: dtype for dtype, number in TYPES.items()}
 
@@ -30,7 +30,9 @@ DTYPES: Mapping[int, str] = {number: dtype for dtype, number in TYPES.items()}
 WIDER: Mapping[str, str] = {dtype: wider for dtype, wider in COMPUTED_IN.items() if dtype != "f16"}
 
 # Floats of 8 bits, and what they are computed in.
-EIGHT_BITS: Mapping[str, str] = {dtype: wider for dtype, wider in COMPUTED_IN.items() if dtype.startswith("f8")}
+EIGHT_BITS: Mapping[str, str] = {
+    dtype: wider for dtype, wider in COMPUTED_IN.items() if dtype.startswith("f8")
+}
 
 # Integers narrower than i32, and what ONNX calls tensors of them.
 NARROW_INTS: Mapping[str, str] = {"i16": "tensor(int16)", "i8": "tensor(int8)", "u8": "tensor(uint8)"}

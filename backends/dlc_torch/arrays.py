@@ -33,8 +33,6 @@ def to_torch(array: Any) -> torch.Tensor:
     if hasattr(array, "__dlpack__") and not isinstance(array, np.ndarray | np.generic):
         return torch.from_dlpack(array)
     array = np.ascontiguousarray(array).reshape(np.shape(array))
-    if array.dtype.name == "int4":
-        array = array.astype(np.int8)
     if array.dtype.name in _BITS:
         _, bits, name = _BITS[array.dtype.name]
         return torch.tensor(array.view(bits)).view(name)

@@ -15,7 +15,7 @@ from dlc.ops.gaps import Gap
 DTYPES: Mapping[str, str] = {
     "f64": "torch.float64", "f32": "torch.float32", "f16": "torch.float16", "bf16": "torch.bfloat16",
     "f8e4m3": "torch.float8_e4m3fn", "f8e5m2": "torch.float8_e5m2", "i64": "torch.int64", "i32":
-    "torch.int32", "i16": "torch.int16", "i8": "torch.int8", "i4": "torch.int8", "u8": "torch.uint8", "bool":
+    "torch.int32", "i16": "torch.int16", "i8": "torch.int8", "u8": "torch.uint8", "bool":
     "torch.bool",
 }  # fmt: skip
 

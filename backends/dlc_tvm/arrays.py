@@ -1,4 +1,4 @@
-"""NumPy arrays as tensors of TVM's runtime, and back: on a GPU, and in dtypes that DLPack does not hand over (bf16, f8, i4)."""
+"""NumPy arrays as tensors of TVM's runtime, and back: on a GPU, and in dtypes that DLPack does not hand over (bf16, f8)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def to_tensor(array: Array, dtype: str, device: str = "cpu") -> Any:
     array = array.astype(numpy_dtype(dtype), copy=False)
     if device == "cpu" and dtype in SHARED:
         return tensor(array)
-    content = np.ascontiguousarray(array.astype(np.int8) if dtype == "i4" else array)
+    content = np.ascontiguousarray(array)
     place, type = tvm_ffi.device(f"{device}:0"), tvm_ffi.dtype(TVM[dtype])
     made = _runtime("TVMTensorAllocWithScope")(tvm_ffi.Shape(array.shape), type, place, None)
     if content.size:
@@ -39,10 +39,10 @@ def from_tensor(value: Any, dtype: str) -> Array:
     if dtype in SHARED and str(value.device).startswith("cpu"):
         shared: Array = np.from_dlpack(value)
         return shared
-    array = np.empty(value.shape, np.int8 if dtype == "i4" else numpy_dtype(dtype))
+    array = np.empty(value.shape, numpy_dtype(dtype))
     if array.size:
         _runtime("TVMTensorCopyToBytes")(value, _address(array), array.nbytes)
-    return array.astype(numpy_dtype(dtype), copy=False)
+    return array
 
 
 def _runtime(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Names that need no TVM: the dtypes of the IR as TVM calls them (i4 is kept a byte to a number), and the operations that this backend says itself."""
+"""Names that need no TVM: the dtypes of the IR as TVM calls them, and the operations that this backend says itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dlc.ops.gaps import EVERY, Gap
 
 TVM: Mapping[str, str] = {
     "f64": "float64", "f32": "float32", "f16": "float16", "bf16": "bfloat16", "i64": "int64", "i32": "int32",
-    "i16": "int16", "i8": "int8", "u8": "uint8", "bool": "bool", "i4": "int8", "f8e4m3": "float8_e4m3fn",
+    "i16": "int16", "i8": "int8", "u8": "uint8", "bool": "bool", "f8e4m3": "float8_e4m3fn",
     "f8e5m2": "float8_e5m2",
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ from dlc.backend import Backend
 from dlc.elaborate.base.project import library_definition, library_index
 from dlc.elaborate.builtins import BUILTINS
 from dlc.ir.nodes import Op
+from dlc.ops.gaps import EVERY
 from dlc.syntax import ast
 
 # Names that no op has, or that mean more than the op of that name.
@@ -70,6 +71,12 @@ def table() -> dict[str, dict[str, Any]]:
         elif name in rows and rows[name]["kind"] == "primitive" and builtin.signature:
             rows[name]["call"] = builtin.signature
     return dict(sorted(rows.items()))
+
+
+def lacking() -> dict[str, str]:
+    """Per backend that lacks dtypes in all ops: which, and why."""
+    found = {each.name: each.gaps.get(EVERY) for each in backends.every()}
+    return {name: gap.text() for name, gap in found.items() if gap is not None}
 
 
 def header(text: str, node: ast.Item) -> str:

@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
         format: Output = Format.text,
     ) -> None:
         """Show ops: signature, documentation, cost, and how each backend says them."""
-        from dlc.analysis.capabilities import table
+        from dlc.analysis.capabilities import lacking, table
         from dlc.diagnostics import suggestion
         from dlc.ops import add_installed
 
@@ -29,16 +29,19 @@ def register(app: typer.Typer) -> None:
         if format is Format.json:
             echo_json(chosen)
         elif name:
-            typer.echo(_page(chosen[name]))
+            typer.echo(_page(chosen[name], lacking()))
         else:
             typer.echo(_table(chosen))
+            for backend, dtypes in lacking().items():
+                typer.echo(f"{backend} has no op in {dtypes}")
 
 
-def _page(row: dict[str, Any]) -> str:
+def _page(row: dict[str, Any], lacking: dict[str, str]) -> str:
     lines = [row["signature"], "", row["doc"], "", f"kind: {row['kind']}"]
     lines += [f"called as: {row['call']}"] if "call" in row else []
     lines += [f"flops: {row['flops']}"] if row["flops"] else []
-    return "\n".join([*lines, *(f"{backend}: {how}" for backend, how in row["backends"].items())])
+    lines += [f"{backend}: {how}" for backend, how in row["backends"].items()]
+    return "\n".join([*lines, *(f"{backend}: no op in {dtypes}" for backend, dtypes in lacking.items())])
 
 
 def _table(rows: dict[str, dict[str, Any]]) -> str:

@@ -72,8 +72,9 @@ def with_stored(program: Program) -> Program:
 @once
 def stores(function: Function) -> bool:
     """Whether a function has values in a dtype for storage."""
-    held = (value for op in walk(function.body) for value in _defined(op))
-    return any(each.type.dtype in STORED for each in (*function.inputs, *function.params, *held))
+    held = (value.type.dtype for op in walk(function.body) for value in _defined(op))
+    given = (each.type.dtype for each in function.inputs)
+    return any(dtype in STORED for dtype in (*given, *(each.type.dtype for each in function.params), *held))
 
 
 def _defined(op: Op) -> tuple[Value, ...]:

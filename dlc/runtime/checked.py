@@ -124,7 +124,10 @@ class Checked:
             outputs = self._computed(inputs)
         names = [name for name, _ in self.program.main.outputs]
         found = promises.arrays_of(self._backend, outputs, names, "output")
-        return {name: each.astype(self._small[name]) if name in self._small else each for name, each in found.items()}
+        return {
+            name: each.astype(self._small[name]) if name in self._small else each
+            for name, each in found.items()
+        }
 
     @cached_property
     def _small(self) -> dict[str, np.dtype[Any]]:
