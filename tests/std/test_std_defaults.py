@@ -46,6 +46,7 @@ class Twin:
 
 
 AXIS = {"axis": "dim"}
+KERAS = {"axis": "Keras has it: test_norm_axes.py"}
 FEATURES = "features are the last axis, as everywhere in the library; PyTorch's dim=1 comes from images"
 GUESS = "PyTorch has no default any more: it warns and guesses"
 OURS = "PyTorch asks for it"
@@ -104,15 +105,18 @@ TWINS: dict[str, Twin] = {
     "huber": Twin(nn.HuberLoss, inputs=PAIR),
     "kl_div": Twin(nn.KLDivLoss, inputs=("f32[3, 5]", "positive f32[3, 5]")),
     "cosine_similarity": Twin(nn.CosineSimilarity, (-1,), inputs=PAIR, names=AXIS, differs={"axis": FEATURES}),
-    "batch_norm": Twin(nn.BatchNorm2d, (4,), inputs=("f32[2, 4, 3, 3]",)),
+    "batch_norm": Twin(nn.BatchNorm2d, (4,), inputs=("f32[2, 4, 3, 3]",), ours_only=KERAS),
     "layer_norm": Twin(
-        nn.LayerNorm, (6,), names={"affine": "elementwise_affine"}, ours_only={"axes": "PyTorch takes the sizes, `normalized_shape`"}
+        nn.LayerNorm, (6,), names={"affine": "elementwise_affine"}, ours_only={"axes": "PyTorch takes the sizes, `normalized_shape`", **KERAS}
     ),
     "rms_norm": Twin(
-        nn.RMSNorm, (6, 1e-6), names={"affine": "elementwise_affine"}, differs={"eps": "PyTorch's depends on the dtype; published networks say 1e-6"}
+        nn.RMSNorm, (6, 1e-6), names={"affine": "elementwise_affine"}, differs={"eps": "PyTorch's depends on the dtype; published networks say 1e-6"},
+        ours_only=KERAS,
     ),
-    "group_norm": Twin(nn.GroupNorm, (2, 4), "(2)", ("f32[2, 4, 3, 3]",), {"groups": "num_groups"}),
-    "instance_norm": Twin(nn.InstanceNorm2d, (4,), inputs=("f32[2, 4, 3, 3]",)),
+    "group_norm": Twin(
+        nn.GroupNorm, (2, 4), "(2)", ("f32[2, 4, 3, 3]",), {"groups": "num_groups"}, ours_only=KERAS
+    ),
+    "instance_norm": Twin(nn.InstanceNorm2d, (4,), inputs=("f32[2, 4, 3, 3]",), ours_only=KERAS),
     "rnn_cell": Twin(nn.RNNCell, (4, 5), "(5)", ("f32[3, 4]", "f32[3, 5]")),
     "gru_cell": Twin(nn.GRUCell, (4, 5), "(5)", ("f32[3, 4]", "f32[3, 5]")),
     "normalize": Twin(F.normalize, (2.0, -1), names=AXIS, differs={"axis": FEATURES}),

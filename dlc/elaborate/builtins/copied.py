@@ -8,7 +8,7 @@ from typing import Any
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.values import Instance, Tensor, type_name
 from dlc.elaborate.builtins.call import Call
-from dlc.elaborate.calls import module_arguments
+from dlc.elaborate.calls import module_arguments, moved
 from dlc.elaborate.calls.binding import bind_inputs
 from dlc.elaborate.calls.facts import prove_facts
 from dlc.elaborate.calls.initial_copies import moved_initial
@@ -69,6 +69,10 @@ def applied(call: Call, key: str, type: TensorType, does: str = COPIES) -> Appli
         name = body.context.name
         message = f"`{name}` {does.format(name=name)} {found}"
         call.fail(problems.COPIED, key, message=message)
+    if moved.moves(instance):
+        name = body.context.name
+        message = f"`{name}` {does.format(name=name)} a norm along another axis than its own"
+        call.fail(problems.COPIED, key, message=message, help="move the axis around it")
     callee = way_in(instance.definition, instance.static)
     first = str(callee.inputs[0].name) if callee.inputs else "x"
     given = Tensor(Value("", type), node.span, key)

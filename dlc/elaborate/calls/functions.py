@@ -16,7 +16,7 @@ from dlc.elaborate.base.project import library_definition
 from dlc.elaborate.base.trees import snake_case
 from dlc.elaborate.base.units import Definition, entries
 from dlc.elaborate.base.values import GroupValue, Instance, Method, Poison, Tensor
-from dlc.elaborate.calls import lent, module_arguments
+from dlc.elaborate.calls import lent, module_arguments, moved
 from dlc.elaborate.calls.arguments import Given, bind_static_arguments, match_arguments, note_names
 from dlc.elaborate.calls.binding import bind_inputs
 from dlc.elaborate.calls.facts import prove_facts
@@ -90,9 +90,10 @@ def apply_instance(
     callee.places = {**instance.places, **written, **{name: span for name, (_, span) in bound.items()}}
     for item in callee.sizes:
         _give_size(body, callee, item, bound, args, node)
-    if instance.standing:
-        return _standing(body, callee, bound, node, instance)
-    return _call(body, callee, bound, node, instance=instance)
+    order = moved.to_own(body, callee, bound, node)
+    call = _standing if instance.standing else _call
+    results = call(body, callee, bound, node, instance=instance)
+    return results if order is None else moved.back(body, results, order, node)
 
 
 def _standing(
