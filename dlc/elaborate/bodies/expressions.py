@@ -282,7 +282,7 @@ def part(body: Body, instance: Instance, path: str, span: Any) -> Any:
     if not instance.functions:
         _check_declared(body.report, instance, path, span)
         name = instance.name or instance.definition.name
-        body.report.fail(problems.HIDES_CALLABLE, span, name=name, help=f"apply it first: `{name}(x)`")
+        body.report.fail(problems.HIDES_CALLABLE, span, name=name, help=_unapplied(name, instance, path))
     known: set[str] = set()
     prefix = False
     for function in instance.functions.values():
@@ -298,6 +298,19 @@ def part(body: Body, instance: Instance, path: str, span: Any) -> Any:
     what = f"`{instance.name or instance.definition.name}` ({instance.definition.name})"
     help = did_you_mean(path, known | heads | set(known_entries)) or habits.ATTRIBUTES.get(path, "")
     body.report.fail(problems.NO_ATTRIBUTE, span, what=what, name=path, help=help)
+
+
+def _unapplied(name: str, instance: Instance, path: str) -> str:
+    """How a parameter of a part is read: behind its use, or, if it is used for nothing else, as a parameter of its own."""
+    before = f"apply it in a line before, `y = {name}(x)`"
+    module = instance.definition.node
+    if (
+        not instance.name
+        or not isinstance(module, ast.ModuleDef)
+        or path not in names.parameters(module.body)
+    ):
+        return before
+    return f'{before}, or declare the tensor alone: `param {path}: […] as "{name}.{path}"`'
 
 
 def _type_here(type: TensorType, instance: Instance) -> TensorType:
