@@ -176,7 +176,7 @@ def _initial_body(body: Body, scope: Scope, type: TensorType, earlier: tuple[str
         origins=scope.origins,
     )
     outer = body.report
-    report = Report(outer.findings, outer.callables, outer.chain, outer.origin)
+    report = Report(outer.findings, outer.callables, outer.chain, outer.origin, calls=outer.calls)
     return Body(context, inner, Emission(builder), report)
 
 

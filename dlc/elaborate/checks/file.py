@@ -53,7 +53,8 @@ def check_unit(project: Project, unit: Unit) -> tuple[Diagnostic, ...]:
         found += error.diagnostics
     found += check_signatures(unit)
     starts = [item.span.line for item in unit.file.items]
-    told = without_consequences(told_once(found), unit.path, unit.text, starts)
+    presets = [item.value.span for item in unit.file.items if isinstance(item, ast.Preset)]
+    told = without_consequences(told_once(found, presets), unit.path, unit.text, starts)
     doubted = [] if any(each.severity == "error" for each in told) else unread(unit)
     return limited(_ordered([*told, *_warnings(project, unit, plans, doubted)]))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span
@@ -115,11 +115,16 @@ def _notes(found: Diagnostic) -> tuple[str, ...]:
     return *found.notes, f"at {found.span.file}:{found.span.line}:{found.span.column}"
 
 
-def told_once(found: Iterable[Diagnostic]) -> list[Diagnostic]:
+def told_once(found: Iterable[Diagnostic], presets: Container[Span]) -> list[Diagnostic]:
     """The problems without those that a preset has told already, where it is used."""
     found = list(found)
-    told = {(each.code, each.message, each.notes) for each in found}
-    return [each for each in found if (each.code, each.message, _notes(each)) not in told]
+    told = {(each.code, each.message, each.notes) for each in found if each.span in presets}
+
+    def is_told(each: Diagnostic) -> bool:
+        forms = ((each.code, each.message, notes) for notes in (each.notes, _notes(each)))
+        return each.span not in presets and any(form in told for form in forms)
+
+    return [each for each in found if not is_told(each)]
 
 
 def built(project: Project) -> list[Program]:

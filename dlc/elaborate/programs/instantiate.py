@@ -209,7 +209,12 @@ def _body(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> Body:
     if definition.library:
         origin = caller.origin_of(callee.name, node.span, callee.places, bound.names)
     report = Report(
-        session.findings, session.vocabulary, _chain(caller, callee, node), origin, definition.node.span
+        session.findings,
+        session.vocabulary,
+        _chain(caller, callee, node),
+        origin,
+        definition.node.span,
+        (node.span, *caller.report.calls) if node.span.line else caller.report.calls,
     )
     body = Body(
         context,

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from dlc.diagnostics import NO_SPAN, Diagnostic, Problem, Span
-from dlc.diagnostics.meaning import BUDGET
+from dlc.diagnostics.meaning import BUDGET, FACT_VIOLATED
 from dlc.elaborate.reports.origin import Origin
-from dlc.records import dataclass, field
+from dlc.records import dataclass, field, replace
 from dlc.types.dims import DimTooLarge
 
 
@@ -57,14 +57,15 @@ class Findings:
 
 @dataclass(eq=False, repr=False)
 class Report:
-    """How the errors of one body are told: `chain` are the calls that lead into it, `origin` the user's call for a body of the
-    library, `place` the body itself."""
+    """How the errors of one body are told: `chain` are the calls that lead into it, in words, `calls` their places, innermost first,
+    `origin` the user's call for a body of the library, `place` the body itself."""
 
     findings: Findings
     callables: Container[str] = frozenset()
     chain: tuple[str, ...] = ()
     origin: Origin | None = None
     place: Span = NO_SPAN
+    calls: tuple[Span, ...] = ()
 
     def fail(self, problem: Problem, span: Span, **slots: Any) -> NoReturn:
         raise ElabError(self.told(problem, span, slots))
@@ -84,7 +85,18 @@ class Report:
 
     def told(self, problem: Problem, span: Span, slots: dict[str, Any]) -> Diagnostic:
         diagnostic = problem.at(span, chain=self.chain, **slots)
-        return diagnostic if self.origin is None else self.origin.tell(diagnostic, self.callables)
+        if self.origin is not None:
+            diagnostic = self.origin.tell(diagnostic, self.callables)
+        return self._at_the_call(diagnostic) if problem is FACT_VIOLATED else diagnostic
+
+    def _at_the_call(self, found: Diagnostic) -> Diagnostic:
+        """Numbers that a module of another file can't take, at the call that gave them to it."""
+        own = self.calls[-1].file if self.calls else found.span.file
+        if found.span.file == own:
+            return found
+        span = next(each for each in self.calls if each.file == own)
+        at = f"at {found.span.file}:{found.span.line}:{found.span.column}"
+        return replace(found, span=span, notes=(*found.notes, at), fixes=())
 
     def guarded(self, work: Callable[[], Any], otherwise: Any = None) -> Any:
         """Do `work`; if it is in error, keep that and give `otherwise`."""

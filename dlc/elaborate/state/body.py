@@ -339,7 +339,7 @@ def header_body(caller: Body, callee: Definition, span: Span, args: Mapping[str,
     """A body for expressions of a callee's header. Where the callee is the library's, errors in them are told at the call."""
     inner = static_body(caller.context.session, callee.unit, library=callee.library)
     inner.report.place = callee.node.span
-    inner.report.chain = caller.report.chain
+    inner.report.chain, inner.report.calls = caller.report.chain, caller.report.calls
     if callee.library:
         inner.report.origin = caller.origin_of(callee.name, span, args, {})
     return inner
