@@ -97,15 +97,18 @@ def _byte(value: T) -> T:
 
 @dataclass(slots=True)
 class _Widening:
-    """A body at work: `types` are those of before, `wide` its floats in f32, `numbers` the constants made by now."""
+    """A body at work: `types` are those of before, `wide` its floats in f32, `numbers` the names of 8 and 16."""
 
     names: Names
     types: Mapping[str, TensorType]
     wide: dict[str, str] = field(default_factory=dict)
     numbers: list[str] = field(default_factory=list)
+    small: set[str] = field(default_factory=set)  # values filled with a number that i4 has
 
     def body(self, body: Iterable[Op]) -> Iterator[Op]:
         for op in body:
+            if op.op in ("full", "const") and _is_small(op):
+                self.small.add(op.out.name)
             if op.region is not None:
                 yield replace(op, region=self._region(op.region), outputs=tuple(map(_byte, op.outputs)))
             elif op.callee or not ops.known(op.op):
@@ -114,7 +117,7 @@ class _Widening:
                 yield from self._of_op(op)
 
     def _region(self, region: Region) -> Region:
-        inner = _Widening(self.names, self.types, dict(self.wide), list(self.numbers))
+        inner = _Widening(self.names, self.types, dict(self.wide), list(self.numbers), set(self.small))
         return Region(tuple(map(_byte, region.args)), tuple(inner.body(region.body)), region.results)
 
     def _of_op(self, op: Op) -> Iterator[Op]:
@@ -187,11 +190,10 @@ class _Widening:
 
     def _is_closed(self, op: Op) -> bool:
         if op.op in ("full", "pad"):
-            value = op.attr("value")
-            return isinstance(value, int | float) and holds(SMALL, value)
+            return _is_small(op)
         if op.op == "cast":
             (name,) = op.inputs
-            return name in self.types and self.types[name].dtype in (SMALL, "bool")
+            return name in self.small or (name in self.types and self.types[name].dtype in (SMALL, "bool"))
         return op.op in CLOSED
 
     def _wrap(self, free: str, out: Value, span: Span) -> Iterator[Op]:
@@ -205,6 +207,12 @@ class _Widening:
         yield Op("add", (free, half), (up,), span=span)
         yield Op("mod", (up.name, whole), (rest,), span=span)
         yield Op("sub", (rest.name, half), (out,), span=span)
+
+
+def _is_small(op: Op) -> bool:
+    """Whether the number that an op fills with is one of i4."""
+    value = op.attr("value")
+    return isinstance(value, int | float) and holds(SMALL, value)
 
 
 def _with_dtype(op: Op, others: Mapping[str, str]) -> tuple[tuple[str, Attr], ...]:
