@@ -17,7 +17,7 @@ from typing import Any
 from dlc.diagnostics import Span
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.units import Definition
-from dlc.elaborate.base.values import Instance, Tensor
+from dlc.elaborate.base.values import Instance, Tensor, type_name
 from dlc.elaborate.state.body import Body
 from dlc.elaborate.state.callee import Callee
 from dlc.elaborate.tensors.operators import emit
@@ -62,9 +62,12 @@ def back(body: Body, result: Tensor, order: Order, node: ast.Node) -> Tensor:
     return emit(body, node, "permute", result, axes=order)
 
 
-def _check(body: Body, callee: Callee, axis: int, tensor: Tensor) -> None:
+def _check(body: Body, callee: Callee, axis: Any, tensor: Tensor) -> None:
     name, rank = callee.definition.name, tensor.type.rank
     place = callee.places.get("axis", tensor.made_at)
+    if not isinstance(axis, int):
+        slots = {"callee": name, "name": "axis", "expected": "an axis number", "found": type_name(axis)}
+        body.report.fail(problems.STATIC_TYPE, place, **slots)
     if not -rank <= axis < rank:
         body.report.fail(problems.AXIS, place, message=f"`{name}`: axis {axis} of a tensor with {rank} axes")
     if plain(callee.static.get("axes", 1)) != 1:

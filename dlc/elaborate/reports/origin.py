@@ -10,6 +10,7 @@ import re
 from collections.abc import Container, Mapping
 
 from dlc.diagnostics import Diagnostic, Span
+from dlc.diagnostics.meaning import STATIC_TYPE
 from dlc.elaborate.base.project import library_text
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
@@ -44,7 +45,13 @@ class Origin:
         at, place = diagnostic.span, self.place(diagnostic.span)
         notes = [self._translated(_MADE_AT.sub("", note)) for note in diagnostic.notes]
         inside = f", at {at.file}:{at.line}" if at.file.startswith(LIBRARY) else ""
-        message = self._translated(diagnostic.message)
+        head, _, found = diagnostic.message.partition(", not ")
+        if (
+            diagnostic.code == STATIC_TYPE.code and found
+        ):  # what is asked of a parameter names that, not the size that it was given
+            message = f"{head}, not {self._translated(found)}"
+        else:
+            message = self._translated(diagnostic.message)
         return replace(
             diagnostic,
             span=place,
