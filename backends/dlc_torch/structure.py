@@ -537,6 +537,6 @@ def _spread(items: Iterable[Node]) -> Iterator[tuple[int, Node]]:
 
 
 def parameter(param: Param, value: Expr) -> Expr:
-    is_fixed = param.frozen or not param.type.is_float
+    is_fixed = param.frozen or not param.type.is_trained
     more = (Keyword("requires_grad", Word("False")),) if is_fixed else ()
     return Call(Word("nn.Parameter"), (value, *more))

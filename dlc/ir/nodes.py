@@ -392,7 +392,7 @@ class Parameter:
 
     @property
     def trainable(self) -> bool:
-        return self.kind == "param" and not self.frozen and self.type.is_float
+        return self.kind == "param" and not self.frozen and self.type.is_trained
 
 
 @dataclass(frozen=True, slots=True)

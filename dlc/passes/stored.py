@@ -42,11 +42,10 @@ from dlc.ir.nodes import Attr, Function, Op, Param, Parameter, Program, Region, 
 from dlc.ir.splice import Names
 from dlc.once import once
 from dlc.records import dataclass, field, replace
-from dlc.types.tensor import COMPUTED_IN, TensorType, holds
+from dlc.types.tensor import COMPUTED_IN, STORED, TensorType, holds
 
-FLOATS: Mapping[str, str] = {each: COMPUTED_IN[each] for each in ("f8e4m3", "f8e5m2")}
 SMALL, BYTE = "i4", COMPUTED_IN["i4"]
-STORED = frozenset((*FLOATS, SMALL))
+FLOATS: Mapping[str, str] = {each: COMPUTED_IN[each] for each in sorted(STORED - {SMALL})}
 
 MOVES = frozenset(
     ("broadcast", "concat", "full", "permute", "reshape", "slice", "stop_gradient", "take", "where")
@@ -64,7 +63,7 @@ T = TypeVar("T", Value, Param, Parameter)
 
 def with_stored(program: Program) -> Program:
     """The program with what its dtypes for storage hold computed in wider ones."""
-    parameters = tuple(map(_byte, program.parameters))
+    parameters = tuple(map(in_bytes, program.parameters))
     functions = {name: _computed(each) for name, each in program.functions.items()}
     return replace(program, functions=functions, parameters=parameters)
 
@@ -86,11 +85,11 @@ def _computed(function: Function) -> Function:
     if not stores(function):
         return function
     body = tuple(_Widening(Names.of(function), function.types()).body(function.body))
-    inputs, params = tuple(map(_byte, function.inputs)), tuple(map(_byte, function.params))
+    inputs, params = tuple(map(in_bytes, function.inputs)), tuple(map(in_bytes, function.params))
     return replace(function, inputs=inputs, params=params, body=body)
 
 
-def _byte(value: T) -> T:
+def in_bytes(value: T) -> T:
     """What is i4 as i8."""
     return value if value.type.dtype != SMALL else replace(value, type=value.type.with_dtype(BYTE))
 
@@ -110,15 +109,15 @@ class _Widening:
             if op.op in ("full", "const") and _is_small(op):
                 self.small.add(op.out.name)
             if op.region is not None:
-                yield replace(op, region=self._region(op.region), outputs=tuple(map(_byte, op.outputs)))
+                yield replace(op, region=self._region(op.region), outputs=tuple(map(in_bytes, op.outputs)))
             elif op.callee or not ops.known(op.op):
-                yield replace(op, outputs=tuple(map(_byte, op.outputs)))
+                yield replace(op, outputs=tuple(map(in_bytes, op.outputs)))
             else:
                 yield from self._of_op(op)
 
     def _region(self, region: Region) -> Region:
         inner = _Widening(self.names, self.types, dict(self.wide), list(self.numbers), set(self.small))
-        return Region(tuple(map(_byte, region.args)), tuple(inner.body(region.body)), region.results)
+        return Region(tuple(map(in_bytes, region.args)), tuple(inner.body(region.body)), region.results)
 
     def _of_op(self, op: Op) -> Iterator[Op]:
         if op.op == "cast":
@@ -136,7 +135,7 @@ class _Widening:
             yield from self._widened(name, op.span)
             op = op.renamed(self.wide)
         if source == BYTE and op.out.type.dtype == SMALL:
-            yield from self._wrap(name, _byte(op.out), op.span)
+            yield from self._wrap(name, in_bytes(op.out), op.span)
         else:
             yield from self._wrapped(op)
 
@@ -177,11 +176,11 @@ class _Widening:
     def _wrapped(self, op: Op) -> Iterator[Op]:
         """An op whose results of i4 are i8, and wrap around where they may have left 4 bits."""
         is_closed = self._is_closed(op)
-        made = tuple(_byte(each) if is_closed else self._free(each) for each in op.outputs)
+        made = tuple(in_bytes(each) if is_closed else self._free(each) for each in op.outputs)
         yield replace(op, outputs=made, attrs=_with_dtype(op, {SMALL: BYTE}))
         for free, value in zip(made, op.outputs, strict=True):
             if free.name != value.name:
-                yield from self._wrap(free.name, _byte(value), op.span)
+                yield from self._wrap(free.name, in_bytes(value), op.span)
 
     def _free(self, value: Value) -> Value:
         if value.type.dtype != SMALL:

@@ -19,6 +19,7 @@ from dlc.diagnostics import training as problems
 from dlc.elaborate.programs.update import Rule, rule_program
 from dlc.ir.nodes import Program
 from dlc.passes.phases import AFTER
+from dlc.passes.stored import in_bytes
 from dlc.passes.totals import totals
 from dlc.records import replace
 from dlc.runtime.compile import emitted, lower
@@ -142,7 +143,7 @@ class Trainers:
                 for number, each in enumerate(self.turns.planned)
             ),
             evaluation=self._emitted(evaluation, backend, training=False),
-            parameters=plan.program.parameters,
+            parameters=tuple(map(in_bytes, plan.program.parameters)),
             weights=starting_weights(self.block) if weights is None else weights,
             clip_norm=self.settings["clip_norm"],
             loss_scale=plan.loss_scale,

@@ -37,6 +37,10 @@ ITEM_BYTES: Mapping[str, float] = {
 COMPUTED_IN: Mapping[str, str] = {"f16": "f32", "bf16": "f32", "f8e4m3": "f32", "f8e5m2": "f32", "i4": "i8"}
 
 
+# Those that nothing is computed in: they are moved, and cast.
+STORED = frozenset(("f8e4m3", "f8e5m2", "i4"))
+
+
 @dataclass(frozen=True, slots=True)
 class TensorType:
     """`f32[B, T, 64]`. The dtype `float` is the model's working precision, chosen when a backend compiles."""
@@ -55,6 +59,11 @@ class TensorType:
     @property
     def is_float(self) -> bool:
         return self.dtype in FLOATS
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether a parameter of it is trained: small steps need floats that are computed in."""
+        return self.is_float and self.dtype not in STORED
 
     @property
     def size(self) -> Dim:
