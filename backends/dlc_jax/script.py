@@ -139,6 +139,9 @@ class _Loop:
         self.state = bool(self.meta["state"])
         if self.is_narrow and "f32" in self.meta["dtypes"].values():
             raise unsaid(f"parameters in f32 beside others in {script.settings['precision']}")
+        stored = (each for each in main.parameters if each.kind == "param" and not each.type.is_trained)
+        if (first := next(stored, None)) is not None:
+            raise unsaid(f"parameters of {first.type.dtype} (`{first.path}`)")
         known = [each.path for each in main.parameters if each.kind == "param"]
         self.alone = len(script.calls) == 1
         self.blocks_of_programs = self._functions()

@@ -15,7 +15,8 @@ from dlc.diagnostics import SpecError
 from dlc.ops.arrays import numpy_dtype
 from dlc.ops.gaps import EVERY
 from dlc.runtime.interpret import run
-from dlc.runtime.weights import write_file
+from dlc.runtime.scripts import write_script
+from dlc.runtime.weights import read_file, write_file
 from dlc.types.tensor import DTYPES, FLOATS, RANGES
 
 # `DT` is the dtype.
@@ -168,3 +169,41 @@ def test_what_is_stored_is_not_trained(backend: str) -> None:
     model = dlc.loads(text)["M"]
     assert [each.path for each in model.program.parameters if each.trainable] == ["s"]
     assert dlc.verify(model, backends=(backend,), gradients=True).agree
+
+
+STORED_AND_TRAINED = """\
+model Net(d: int = 6)(x: [B, d]) -> [B, 2] {
+    param codes: i8[d, d] = ones
+    param small: i4[d] = ones
+    param f: CACHE[d] = ones
+    param scale: [d] = ones
+    return x @ (cast(codes, float) * scale * cast(small, float)) * cast(f, float) |> linear(2) as head
+}
+
+train fit {
+    net = Net()
+    batch (x: [B, 6], y: i64[B]) from synthetic(batch=8, high=2)
+    minimize cross_entropy(net(x), y)
+    optimizer = adamw(lr=1e-2)
+    settings { steps = 2 }
+}
+"""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_training_leaves_what_is_stored(backend: str, tmp_path: Path) -> None:
+    """As it is, in checkpoints too, while what is beside it is trained."""
+    pytest.importorskip(PACKAGES.get(backend, backend))
+    text = STORED_AND_TRAINED.replace("CACHE", "i16" if "f8e4m3" in lacking(backend) else "f8e4m3")
+    dlc.train(dlc.loads(text)["fit"], backend=backend, out=tmp_path / "run")
+    saved = read_file(tmp_path / "run" / "net.safetensors")
+    assert all((saved[name].astype(float) == 1).all() for name in ("codes", "small", "f"))
+    assert saved["small"].dtype == np.int8 and not (saved["scale"] == 1).any()
+
+
+def test_a_script_of_a_training_says_what_it_lacks(tmp_path: Path) -> None:
+    """optax makes steps for whatever is in the tree of parameters."""
+    block = dlc.loads(STORED_AND_TRAINED.replace("CACHE", "f8e4m3"))["fit"]
+    write_script(block, "torch", tmp_path / "torch")
+    with pytest.raises(SpecError, match="parameters of i8"):
+        write_script(block, "jax", tmp_path / "jax")
