@@ -165,6 +165,16 @@ def _untyped_parameter(failure: Failure, expected: set[str]) -> str:
     return ""
 
 
+def _unnamed_yield(failure: Failure, expected: set[str]) -> str:
+    first, value = failure.near(-2), failure.before
+    if first is None or first.kind != "yield" or value is None or "=" not in expected:
+        return ""
+    renamed = failure.near(1) if failure.token.kind == "as" else None
+    name = renamed.text if renamed is not None else "name"
+    more = "" if failure.token.kind in ("as", "}", "NEWLINE") else " …"
+    return f"what a turn hands out has a name of its own: `yield {name} = {value.text}{more}`"
+
+
 def _format_spec(failure: Failure, expected: set[str]) -> str:
     if failure.token.kind == ":" and END in expected and not expected >= ITEMS:
         return "an interpolated value is shown as it is: no format follows it"
@@ -212,6 +222,7 @@ _RULES: tuple[Rule, ...] = (
     _pipe_and_more,
     _choice,
     _untyped_parameter,
+    _unnamed_yield,
     _format_spec,
     _typo,
     _missing_separator,
