@@ -43,10 +43,13 @@ class Body:
     outer: Body | None = None
     _shared: dict[Any, Ref] = field(default_factory=dict)
     _kept: set[str] = field(default_factory=set)
+    _makers: dict[str, onnx.NodeProto] = field(default_factory=dict)
 
     def nested(self) -> Body:
         """A graph inside this one, which sees its values: names are unique in both."""
-        return replace(self, nodes=[], outer=self, _shared=dict(self._shared), _kept=set(self._kept))
+        return replace(
+            self, nodes=[], outer=self, _shared=dict(self._shared), _kept=set(self._kept), _makers={}
+        )
 
     # Values
 
@@ -85,7 +88,12 @@ class Body:
         """Whether a value is one of these."""
         if self.outer is not None:
             return self.outer.is_constant(name)
-        return any(name in node.output for node in self.nodes if node.op_type == "Constant")
+        maker = self.maker(name)
+        return maker is not None and maker.op_type == "Constant"
+
+    def maker(self, name: str) -> onnx.NodeProto | None:
+        """The node of this graph that makes a value."""
+        return self._makers.get(name)
 
     def cast(self, value: str, dtype: str) -> Ref:
         """The value in a dtype; itself if it has that."""
@@ -147,6 +155,8 @@ class Body:
         if old == new:
             return
         self.dtypes[new] = self.dtypes.pop(old)
+        if old in self._makers:
+            self._makers[new] = self._makers.pop(old)
         self.names.release(old)
         # Its copy in a wider dtype is that of the new name: the old one may be another value's.
         if (wide := self._shared.pop(("wide", old), None)) is not None:
@@ -292,6 +302,7 @@ class Body:
             **attrs,
         )
         self.nodes.append(node)
+        self._makers.update(dict.fromkeys(outputs, node))
 
 
 # Kinds of node whose further results are always wanted.

@@ -423,9 +423,8 @@ class FunctionWriter(Writer):
     def value_infos(self) -> list[onnx.ValueInfoProto]:
         """The types of the function's values, in its own dims."""
         made = [name for node in self.body.nodes for name in node.output]
-        inside = (
-            (name, self._typed[name]) for name in made if name in self._typed and name not in self.outputs
-        )
+        outputs = set(self.outputs)
+        inside = ((name, self._typed[name]) for name in made if name in self._typed and name not in outputs)
         inputs = ((self.inputs[each.name], each.type) for each in self.function.inputs)
         sizes = ((name, TensorType("i64", ())) for name in self.given.values())
         return [value_info(name, type) for name, type in (*inputs, *sizes, *inside)]

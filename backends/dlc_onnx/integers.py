@@ -35,12 +35,8 @@ def total(body: Body, x: Ref, axes: Sequence[int], *, keepdims: bool = False) ->
     return body.cast(evaluate(row, names.__getitem__, body), dtype)
 
 
-def _made(body: Body, name: str) -> onnx.NodeProto | None:
-    return next((node for node in reversed(body.nodes) if name in node.output), None)
-
-
 def _are_bools(body: Body, name: str) -> bool:
-    made = _made(body, name)
+    made = body.maker(name)
     return made is not None and made.op_type == "Cast" and body.dtypes[made.input[0]] == "bool"
 
 
@@ -72,7 +68,7 @@ def _number(body: Body, name: str) -> int | None:
     """The number that a value is, if that is known."""
     from onnx import numpy_helper
 
-    made = _made(body, name)
+    made = body.maker(name)
     if made is None or made.op_type != "Constant":
         return None
     array = numpy_helper.to_array(made.attribute[0].t)

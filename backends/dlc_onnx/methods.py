@@ -204,10 +204,10 @@ def rows_by_matrix(w: Writer, op: Op, x: Ref, matrix: Ref) -> Ref:
 
 def _is_turned(body: Body, name: str) -> bool:
     """Whether a value is transposed, also before a cast or a factor: onnxruntime moves these out of the way."""
-    made = {output: node for node in body.nodes for output in node.output}
-    while name in made and made[name].op_type in ("Cast", "Mul", "Div"):
-        name = made[name].input[0]
-    return name in made and made[name].op_type == "Transpose"
+    node = body.maker(name)
+    while node is not None and node.op_type in ("Cast", "Mul", "Div"):
+        node = body.maker(node.input[0])
+    return node is not None and node.op_type == "Transpose"
 
 
 def _product(w: Writer, op: Op, sizes: Iterable[Dim], write: Callable[[Body], Ref]) -> Ref:

@@ -35,9 +35,15 @@ from dlc_tvm.schedule.vector_math import PIPELINE
 
 DEFAULT_ARCH = "sm_90"
 THREADS = 256  # of a block, where a GPU copies
+# Operations of one kernel at most. TVM's own limit of 256 is reached where hundreds of numbers are added up, as for the norm of all gradients:
+# analysing such a kernel takes the square of its length, seconds.
+FUSED = 64
 
 # Without this, a loop cut into parts of one turn gets a 32-bit zero for its 64-bit variable, which TVM then rejects.
-LOWERING = {"s_tir.LoopPartition": {"no_unroll_loop_with_extent_one": True}}
+LOWERING = {
+    "s_tir.LoopPartition": {"no_unroll_loop_with_extent_one": True},
+    "relax.FuseOps.max_depth": FUSED,
+}
 
 
 class ToolMissing(RuntimeError):

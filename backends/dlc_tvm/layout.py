@@ -26,8 +26,22 @@ FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 def cpu_layouts(mod: IRModule, machine: Machine) -> IRModule:
     """Channels last, packed weights, and all work on weights alone moved to the `prepare` function."""
-    mod = relax.transform.ConvertLayout({"relax.nn.conv2d": ["NHWC", "HWIO"]})(mod)
+    if _calls(
+        mod, "relax.nn.conv2d"
+    ):  # TVM's pass takes the square of a function's length, whatever it finds
+        mod = relax.transform.ConvertLayout({"relax.nn.conv2d": ["NHWC", "HWIO"]})(mod)
     return lift_weights(pack_weights(mod, machine))
+
+
+def _calls(mod: IRModule, name: str) -> bool:
+    """Whether a function of the module calls an operator."""
+    values = (
+        binding.value
+        for _, function in relax_functions(mod)
+        for block in function.body.blocks
+        for binding in block.bindings
+    )
+    return any(isinstance(each, relax.Call) and getattr(each.op, "name", "") == name for each in values)
 
 
 def lift_weights(mod: IRModule) -> IRModule:

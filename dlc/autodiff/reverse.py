@@ -31,6 +31,7 @@ from dlc.ir.paths import gradient_name, turn_paths
 from dlc.ir.splice import Names
 from dlc.ops.shape import part
 from dlc.passes.dead_code import DeadCode
+from dlc.passes.hoisting import Hoisting
 from dlc.passes.lower import flatten_calls, inline, unroll_function
 from dlc.records import dataclass, replace
 from dlc.types.facts import Facts
@@ -133,13 +134,14 @@ def straight(program: Program) -> Program:
 
 def _differentiable(program: Program, names: Iterable[str]) -> Program:
     """The program as reverse mode takes it, where gradients by these parameters and inputs are asked for: layers of which some are left
-    out, such as frozen ones, are written out, so that nothing is computed for those."""
+    out, such as frozen ones, are written out, so that nothing is computed for those. What all turns of a loop compute alike, a mask say, stands
+    before it, where no turn keeps it for the way back."""
     flat, wanted = opened(program), frozenset(names)
     parted = {op.outputs for op in flat.main.body if op.op == LOOP and _is_parted(op, wanted)}
     if parted:
         main = unroll_function(flat.main, lambda loop: loop.outputs in parted)
         flat = flat.with_functions({**flat.functions, flat.entry: main})
-    return _without_dead_code(flat)
+    return Hoisting().run(_without_dead_code(flat))
 
 
 def _is_parted(loop: Op, wanted: frozenset[str]) -> bool:

@@ -182,12 +182,12 @@ def value_of(value: Any, dtype: str, classes: tuple[str, ...] | None) -> Any:
     if classes is not None:
         return classes.index(str(value))
     word = str(value).strip()
+    if word in ("", "NA", "N/A", "nan", "NaN", "NAN", "null", "NULL"):
+        return None
     if dtype == "bool":
         return word.lower() in ("true", "yes", "1")
     if "int" in dtype and isinstance(value, int):
         return value
-    if word in ("", "NA", "N/A", "nan", "NaN", "NAN", "null", "NULL"):
-        return None
     if dtype == "object":
         return str(value)
     if "int" in dtype:

@@ -227,16 +227,23 @@ class CompiledTrainer:
 
 
 class ReferenceWorkspace:
-    """The interpreter as a `dlc.backend.Workspace`."""
+    """The interpreter as a `dlc.backend.Workspace`; with `rounding`, one that rounds at random."""
 
-    def __init__(self, programs: Mapping[str, Program], values: Mapping[str, Array]) -> None:
+    def __init__(
+        self,
+        programs: Mapping[str, Program],
+        values: Mapping[str, Array],
+        rounding: np.random.Generator | None = None,
+    ) -> None:
         self.programs = programs
+        self.rounding = rounding
         self.held = {path: np.array(each) for path, each in values.items()}
 
     def run(self, program: str, inputs: Mapping[str, Any]) -> dict[str, Array]:
         updates: dict[str, Array] = {}
         with np.errstate(all="ignore"):  # what is not finite is seen in the results
-            found = run(self.programs[program], self.held, inputs, updates=updates)
+            held = self.held
+            found = run(self.programs[program], held, inputs, updates=updates, rounding=self.rounding)
         self.held |= updates
         return found
 

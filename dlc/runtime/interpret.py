@@ -21,6 +21,7 @@ from dlc.ir.nodes import Attr, Function, Op, Program
 from dlc.ir.splice import prefixed
 from dlc.ops.arrays import numpy_dtype
 from dlc.passes.wide_constants import in_precision
+from dlc.runtime.random_rounding import rounded
 from dlc.types.dim_solve import bind
 from dlc.types.dims import Dim
 from dlc.types.facts import unmet
@@ -66,16 +67,22 @@ def run(
     rng: np.random.Generator | None = None,
     precision: str = "f32",
     updates: dict[str, Array] | None = None,
+    rounding: np.random.Generator | None = None,
 ) -> dict[str, Array]:
     """The outputs of the program's entry function, by name.
 
     `weights` holds every parameter and buffer by its path. New values of buffers go into `updates`, where one
-    is given, and reads after an update see it. Raises InputError, CheckFailed (with the message of the
+    is given, and reads after an update see it. With `rounding`, ops compute in f64 and their results are rounded at random. Raises InputError, CheckFailed (with the message of the
     `require`), and KeyError for a path without a value."""
     program = in_precision(program, precision)
     main = program.main
     machine = Machine(
-        program, weights, rng or np.random.default_rng(0), precision, {} if updates is None else updates
+        program,
+        weights,
+        rng or np.random.default_rng(0),
+        precision,
+        {} if updates is None else updates,
+        rounding,
     )
     arrays = _entry_inputs(main, inputs, precision)
     dims = bind_dims(main, arrays, inputs)
@@ -204,6 +211,7 @@ class Machine:
     rng: np.random.Generator
     precision: str
     updates: dict[str, Array]
+    rounding: np.random.Generator | None = None
 
     def call(
         self, function: Function, prefix: str, arrays: Sequence[Array], dims: Mapping[str, int]
@@ -229,14 +237,18 @@ class Machine:
 
     def _typed(self, result: Array, type: TensorType) -> Array:
         dtype = numpy_dtype(type.dtype, self.precision)
-        return np.asarray(result).astype(dtype, copy=False)
+        array = np.asarray(result)
+        if self.rounding is not None and type.is_float and array.dtype == np.float64 != dtype:
+            return rounded(array, dtype, self.rounding)
+        return array.astype(dtype, copy=False)
 
     def _primitive(self, op: Op, operands: list[Array | None], frame: _Frame) -> Sequence[Array]:
         definition = ops.get(op.op)
         attrs = {name: self._static(name, value, frame) for name, value in op.attrs if name != "draw"}
         if definition.random:
             attrs["rng"] = self.rng
-        result = definition.reference(*map(_computable, operands), **attrs)
+        computable = _computable if self.rounding is None else _wide
+        result = definition.reference(*map(computable, operands), **attrs)
         return result if isinstance(result, tuple) else (result,)
 
     def _static(self, name: str, value: Attr, frame: _Frame) -> Any:
@@ -359,6 +371,12 @@ def _computable(array: Array | None) -> Array | None:
     if array is None or array.dtype not in _WIDER:
         return array
     return array.astype(_WIDER[array.dtype])
+
+
+def _wide(array: Array | None) -> Array | None:
+    """The same with floats in f64."""
+    array = _computable(array)
+    return array.astype(np.float64) if array is not None and array.dtype.kind == "f" else array
 
 
 def evaluated(value: Attr, dims: Mapping[str, int]) -> Any:

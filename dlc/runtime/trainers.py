@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from dlc.analysis.measure import flops
@@ -101,11 +102,14 @@ class Trainers:
         )
         return Drawn(self.training.program, (*self.training.draws, *own))
 
-    def reference(self, precision: str = "f64", kept: str = "f64") -> Trainer:
-        """The interpreter's, which computes in a precision and keeps parameters, and what optimizers remember, in another."""
+    def reference(
+        self, precision: str = "f64", kept: str = "f64", rounding: np.random.Generator | None = None
+    ) -> Trainer:
+        """The interpreter's, which computes in a precision and keeps parameters, and what optimizers remember, in another; with `rounding`
+        it rounds at random."""
         steps = self._steps("the interpreter", precision, kept)
         programs = {name: each.program for name, each in steps.programs.items()}
-        workspace = ReferenceWorkspace(programs, self._values(steps, None))
+        workspace = ReferenceWorkspace(programs, self._values(steps, None), rounding)
         return self._drawing(CompiledTrainer(steps, workspace, self._paths))
 
     def _drawing(self, trainer: Trainer) -> Drawing:

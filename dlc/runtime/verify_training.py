@@ -39,8 +39,9 @@ parameter whose gradients are 0 but for rounding, as of a bias before a norm ove
 LOST = 0.5
 """The share of the way of an element of a parameter by which the interpreter itself, in the precision of the block, is off where that way
 is rounding's: how much further a backend goes on such a way says nothing."""
-LARGEST = 30.0
-"""How much more than the tolerance a loss or a metric may be off, however much the interpreter rounds."""
+SHAKEN = 4
+"""How many trainings of the interpreter that round at random say what rounding does. One that rounds to the nearest says it badly: gradients that
+cancel may be 0 in it, where another order of the same sum leaves a rest, of which adam makes a whole step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +160,16 @@ def verify_training(
     for _ in turns(reference, *found):
         for each in found:
             each.measure(reference)
-    narrow = None
+    noise = None
     if any(each.is_past(reference, limit) for each in found):
-        narrow = _Following("", trainers.reference(settings["precision"], "f32"), trainers)
-        for _ in turns(narrow):
+        narrow = [
+            _Following("", trainers.reference(settings["precision"], "f32", rounding), trainers)
+            for rounding in (None, *map(np.random.default_rng, range(SHAKEN)))
+        ]
+        for _ in turns(*narrow):
             pass
-        narrow.measure(reference)
-    courses = tuple(each.course(reference, narrow, limit) for each in found)
+        noise = _Noise(reference, narrow)
+    courses = tuple(each.course(reference, noise, limit) for each in found)
     losses = tuple(values["loss"] for values in reference.values)
     return TrainingReport(plan.name, len(losses), limit, losses, courses)
 
@@ -248,25 +252,21 @@ class _Following:
         for step, (mine, meant) in enumerate(zip(self.values, reference.values, strict=True)):
             yield from ((step, name, _difference(mine[name], meant[name])) for name in meant)
 
-    def course(self, reference: _Following, narrow: _Following | None, limit: float) -> Course:
-        """`narrow` is the interpreter in the precision of the block, where it is wanted."""
-        rounds: dict[str, float] = {}
-        for _, name, off in narrow._off(reference) if narrow else ():
-            rounds[name] = max(rounds.get(name, 0.0), min(ROUNDING * off, LARGEST * limit))
-        names = dict.fromkeys(name for values in reference.values for name in values)
-        allowed = {name: max(limit, rounds.get(name, 0.0)) for name in names}
+    def course(self, reference: _Following, noise: _Noise | None, limit: float) -> Course:
+        """`noise` is what rounding does to this training, where that is wanted."""
         found = list(self._off(reference))
-        step, name, worst = max(found, key=lambda each: each[2] / allowed[each[1]])
-        first = next((each for each in found if each[2] > allowed[each[1]]), None)
+        allowed = [max(limit, noise.of_value(step, name) if noise else 0.0) for step, name, _ in found]
+        (step, name, worst), _ = max(zip(found, allowed, strict=True), key=lambda each: each[0][2] / each[1])
+        first = next((each for each, most in zip(found, allowed, strict=True) if each[2] > most), None)
         offs, own, lost = self.offs[-1], dict[str, float](), set[str]()
-        if narrow is not None:
+        if noise is not None:
             past = [path for path, off in offs.items() if not off <= limit * MOVED]
-            mine, rounded_to, meant = (each.trainer.weights() for each in (self, narrow, reference))
+            mine, meant = self.trainer.weights(), reference.trainer.weights()
             for path in past:
-                way, noise = meant[path] - reference.start[path], rounded_to[path] - meant[path]
-                steady = _steady(noise, way)
+                way, off = meant[path] - reference.start[path], noise.of_parameter(path)
+                steady = _steady(off, way)
                 offs = {**offs, path: _share((mine[path] - meant[path])[steady], way[steady])}
-                own[path] = _share(noise[steady], way[steady])
+                own[path] = _share(off[steady], way[steady])
                 lost |= {path} if not steady.any() else set()
         rounded = tuple(
             path
@@ -284,6 +284,29 @@ class _Following:
             weights, path = _worst(self.offs[step - 1])
             before = f"; after the step before, `{path}` was off by {weights:.2e} of its way"
         return f"they part first at step {step + 1}: {values}{before}"
+
+
+class _Noise:
+    """How far trainings of the interpreter in the precision of the block are off its training in f64."""
+
+    def __init__(self, reference: _Following, narrow: Sequence[_Following]) -> None:
+        self.meant = reference.trainer.weights()
+        self.found = [each.trainer.weights() for each in narrow]
+        self.values: dict[tuple[int, str], float] = {}
+        so_far: dict[str, float] = {}
+        for each in zip(*(each._off(reference) for each in narrow), strict=True):
+            step, name, _ = each[0]
+            so_far[name] = max(so_far.get(name, 0.0), *(off for _, _, off in each))
+            self.values[step, name] = so_far[name]
+
+    def of_value(self, step: int, name: str) -> float:
+        """How far a loss or a metric may be off that was rounded in another way, by what rounding did to it up to that step."""
+        return ROUNDING * self.values[step, name]
+
+    def of_parameter(self, path: str) -> Array:
+        """How far each element of a parameter is off at the end, at most."""
+        offs: list[Array] = [np.abs(each[path] - self.meant[path]) for each in self.found]
+        return np.max(offs, axis=0)  # type: ignore[no-any-return]
 
 
 def _steady(noise: Array, way: Array) -> Array:

@@ -171,6 +171,23 @@ def test_costs_the_same_at_any_depth(name: str) -> None:
     assert few == many
 
 
+def test_what_turns_compute_alike_stands_before_them() -> None:
+    """A mask is made once, and no turn keeps one."""
+    text = """
+    model S(n: int = 5)(x: [T, 4]) -> [] {
+        for i in range(n) as h {
+            seen = arange(T)[:, none] >= arange(4)[none, :]
+            x = where(seen, x |> linear(4) as fc, x)
+        }
+        return sum(x)
+    }"""
+    derived = pullback(dlc.loads(text)["S"](n=5).training_program)
+    turns = loops(derived.main.body)
+    assert [op.op for op in walk(derived.main.body)].count("ge") == 1
+    assert not any(op.op == "ge" for loop in turns for op in walk(loop.body))
+    assert not any(each.out.type.dtype == "bool" for loop in turns for each in loop.stacked)
+
+
 def computing(derived: Program) -> list[str]:
     return [op.op for op in walk(derived.main.body) if op.op not in ("slice", "reshape", "full")]
 

@@ -210,3 +210,18 @@ def test_errors_name_the_op() -> None:
     with pytest.raises(IndexError, match="outside 0 <= index < 3") as caught:
         run(program, {}, {"x": np.zeros(3), "i": np.array([0, 3])})
     assert "in `take`" in caught.value.__notes__
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_random_rounding(dtype: str) -> None:
+    """To a neighbour, the nearer one the more likely; what is exact stays."""
+    from dlc.runtime.random_rounding import rounded
+
+    kind, rng = np.dtype(getattr(ml_dtypes, dtype, dtype)), np.random.default_rng(0)
+    low = np.array([1.0, -3.0, 0.125, 700.0], kind).astype(np.float64)
+    step = np.ldexp(float(ml_dtypes.finfo(kind).eps), np.frexp(low)[1] - 1)
+    exact = np.array([0.0, -np.inf, 5.0, np.inf])
+    assert np.array_equal(rounded(exact, kind, rng).astype(np.float64), exact)
+    many = rounded(np.broadcast_to(low + 0.25 * step, (4000, 4)), kind, rng).astype(np.float64)
+    assert set(np.unique((many - low) / step)) == {0.0, 1.0}
+    np.testing.assert_allclose(((many - low) / step).mean(0), 0.25, atol=0.03)

@@ -13,6 +13,7 @@ from torch import nn
 
 import dlc
 from dlc.backend import find
+from dlc.ir.nodes import walk
 from dlc.runtime.checkpoints import load
 from dlc.runtime.trainers import Trainers
 
@@ -211,3 +212,23 @@ def test_an_average_that_nothing_calls_is_kept(backend: str, tmp_path: Path) -> 
     assert found.keys() == wanted.keys() and "h.1.fc.weight" in found
     for name, value in wanted.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_a_step_of_any_depth() -> None:
+    """Hundreds of parameters are no matter of a spec's budget, and what all their optimizers compute alike is computed once."""
+    text = """
+    model Tower(layers: int = 4)(x: [B, 4]) -> [B, 4] {
+        for i in range(layers) as h { x = x + (x |> layer_norm as ln |> linear(4) as fc |> tanh) }
+        return x
+    }
+    train t(layers: int = 4) {
+        net = Tower(layers=layers)
+        batch (x: [B, 4]) from synthetic(batch=8)
+        minimize mean(square(net(x)))
+        optimizer = adamw(lr=1e-2)
+        settings { steps = 2, clip_norm = 1.0 }
+    }
+    """
+    for layers in (2, 90):
+        steps = Trainers(dlc.loads(text)["t"](layers=layers), {"B": 8}).programs()
+        assert [op.op for op in walk(steps["step"].main.body)].count("pow") == 2  # beta ** t

@@ -272,6 +272,31 @@ def test_what_is_missing(tmp_path: Path) -> None:
     assert "all of them lack a value" in str(refused("csv", empty, {"x": NUMBER}, missing="drop"))
 
 
+def test_what_is_missing_among_whole_numbers(tmp_path: Path) -> None:
+    """In the words that files have for it, also in the first row; among names of classes they are names."""
+    path = csv(tmp_path / "t", {"n": ["NA", 3, "null", 5], "flag": ["yes", "NA", "no", "yes"]})
+    dropped = everything(opened("csv", path, {"n": CLASS}, missing="drop"))
+    assert dropped["n"].tolist() == [3, 5]
+    assert everything(opened("csv", path, {"n": CLASS}, missing=-1))["n"].tolist() == [-1, 3, -1, 5]
+    told = refused("csv", path, {"n": CLASS})
+    assert "row 1 (line 2), column `n`: the value is missing" in str(told) and "missing=0.0" in told.help
+    assert "the value is missing" in str(refused("csv", path, {"n": CLASS}, missing=0.5))
+    flags = everything(opened("csv", path, {"flag": FLAG}, missing="drop"))
+    assert flags["flag"].tolist() == [True, False, True]
+    names = csv(tmp_path / "names", {"n": ["NA", "DE", "NA"]})
+    assert opened("csv", names, {"n": CLASS}).about["classes"] == {"n": ["DE", "NA"]}
+
+
+@forms
+def test_numbers_that_a_type_has_no_place_for(form: str, tmp_path: Path) -> None:
+    source, write = FORMS[form]
+    path = write(tmp_path / "t", {"n": [1, 255, 300, -1]})
+    told = refused(source, path, {"n": TensorType("u8", (B,))})
+    assert "row 3" in str(told) and 'column `n`: "300" is no whole number that u8 holds' in str(told)
+    assert "row 4" in told.notes[0]
+    assert everything(opened(source, path, {"n": TensorType("i16", (B,))}))["n"].dtype == np.int16
+
+
 @forms
 def test_more_than_memory(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Past the limit rows lie in a file, and are the same."""

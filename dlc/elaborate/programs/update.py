@@ -19,6 +19,7 @@ from typing import Any
 
 from dlc.diagnostics import NO_SPAN, Span, SpecError
 from dlc.diagnostics import training as problems
+from dlc.elaborate.base.budget import Budget
 from dlc.elaborate.base.depth import deep
 from dlc.elaborate.base.project import Project, library_definition, library_sources
 from dlc.elaborate.base.units import Definition
@@ -34,7 +35,9 @@ from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function, Op, Param, Parameter, Program, Value
 from dlc.ir.paths import gradient_name
 from dlc.ir.splice import Names
+from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import flatten_calls
+from dlc.passes.subexpressions import Subexpressions
 from dlc.records import dataclass, replace
 from dlc.syntax import ast
 from dlc.types.facts import Facts
@@ -96,7 +99,7 @@ def update_program(
     """What a step does with the gradients, which are inputs by `gradient_name`, beside the number of the step, `t`, from 1, and a
     rate for each rule. It has no outputs but a scale: parameters and what optimizers remember are updated.
 
-    What optimizers remember lies below `state`. Gradients are clipped so that all of them together have no norm above `clip_norm`.
+    It has no calls: what all optimizers compute alike, `1 - beta ** t`, is computed once. What they remember lies below `state`. Gradients are clipped so that all of them together have no norm above `clip_norm`.
 
     Gradients are those of a loss times `scale`, and are divided by it. Where that is `DYNAMIC`, it is a buffer, and nothing but what is counted
     for it changes where a gradient is not finite; `t` is then counted here, and no input, and the new scale is an output. Raises SpecError where an optimizer does not fit a parameter."""
@@ -125,8 +128,9 @@ def update_program(
             place = state_path(path, state)
             work = partial(_updated, body, rule, path, types[path], grads[path], step, rate, place)
             _told(body, path, work)
-    made = _program(body, inputs, outputs)
-    return made if finite is None else _guarded(made, finite, f"{state}.{SCALE}.")
+    made = flatten_calls(_program(body, inputs, outputs))
+    made = made if finite is None else _guarded(made, finite, f"{state}.{SCALE}.")
+    return DeadCode().run(Subexpressions().run(made))
 
 
 @deep
@@ -204,9 +208,8 @@ def _scale_after(body: Body, finite: Value, place: str) -> tuple[Value, Value, V
 
 
 def _guarded(program: Program, finite: Value, own: str) -> Program:
-    """The program, flat, whose updates are made where `finite` holds; those of what lies below `own` in any case."""
-    flat = flatten_calls(program)
-    main, types = flat.main, {each.path: each.type for each in flat.parameters}
+    """The program, which has no calls, with updates where `finite` holds; those of what lies below `own` are made in any case."""
+    main, types = program.main, {each.path: each.type for each in program.parameters}
     b = Builder(Facts(main.facts), names=Names.of(main).fresh)
     for op in main.body:
         path = op.text("path") if op.op == "update" else own
@@ -216,7 +219,7 @@ def _guarded(program: Program, finite: Value, own: str) -> Program:
             chosen = b.where(finite, Value(op.inputs[0], old.type), old)
             op = replace(op, inputs=(chosen.name,))
         b.append(op)
-    return flat.with_functions({**flat.functions, main.name: replace(main, body=tuple(b.body))})
+    return program.with_functions({**program.functions, main.name: replace(main, body=tuple(b.body))})
 
 
 def _clipped(b: Builder, grads: Mapping[str, Value], limit: float) -> dict[str, Value]:
@@ -271,7 +274,9 @@ def _optimized(
 
 
 def _told(body: Body, path: str, work: Callable[[], Value]) -> Value | None:
-    """What `work` gives; what is wrong is told with the parameter that it is wrong for."""
+    """What `work` gives; what is wrong is told with the parameter that it is wrong for. Each parameter has a budget of its own, since a
+    network may have as many as it likes."""
+    body.context.session.budget = Budget()
     found = body.context.session.diagnostics
     before = len(found)
     value: Value | None = body.report.guarded(work)

@@ -24,7 +24,7 @@ from dlc.runtime.data.arrays import ArrayRows
 from dlc.runtime.data.growing import Growing
 from dlc.runtime.data.tokens import Tokenizer, chosen
 from dlc.source import Request, SourceError
-from dlc.types.tensor import TensorType
+from dlc.types.tensor import TensorType, holds
 
 Array = NDArray[Any]
 FEATURES = "features"
@@ -176,22 +176,26 @@ class Labels:
         """Whether the column has names, by values of it."""
         if not values:
             return
+        # Where numbers begin with one that is not there, the others say that they are numbers.
+        first = next((each for each in values if not _is_missing(each)), values[0])
         if self.listed is None:
-            self.is_named = _whole(values[0]) is None
-        elif any(str(each) in self.listed or _whole(each) is None for each in values):
+            self.is_named = _whole(first) is None
+        elif any(
+            str(each) in self.listed or (_whole(each) is None and not _is_missing(each)) for each in values
+        ):
             self._name(self.listed)
         else:
             self.is_named = False
 
     def _whole(self, values: Sequence[Any] | Array, column: str) -> Values:
-        if isinstance(values, np.ndarray) and values.dtype.kind in "iu" and _has_room(values):
+        if isinstance(values, np.ndarray) and values.dtype.kind in "iu" and _has_room(values, self.type):
             return Values(values.astype(np.int64), np.zeros(len(values), bool), [])
-        absent = np.array([_is_absent(each) for each in values], dtype=bool)
+        absent = np.array([_is_missing(each) for each in values], dtype=bool)
         read = [0 if gone else _whole(each) for each, gone in zip(values, absent, strict=True)]
         faults = [
-            Fault(i, column, f"{_shown(values[i])} is no whole number that i64 holds")
+            Fault(i, column, f"{_shown(values[i])} is no whole number that {self.type.dtype} holds")
             for i, each in enumerate(read)
-            if each is None
+            if each is None or not holds(self.type.dtype, each)
         ]
         return Values(np.array([each or 0 for each in read], dtype=np.int64), absent, faults)
 
@@ -214,19 +218,13 @@ class Labels:
 
     def whole(self, array: Array) -> Array:
         if not self.is_named or self.known is not None:
-            return self._narrow(array)
+            return _narrowed(array, self.type)
         rank = np.zeros(max(1, len(self.numbers)), np.int64)
         for i, name in enumerate(self.classes() or ()):
             rank[self.numbers[name]] = i
         for start in range(0, len(array), CHUNK):
             array[start : start + CHUNK] = rank[array[start : start + CHUNK]]
-        return self._narrow(array)
-
-    def _narrow(self, array: Array) -> Array:
-        """In the dtype that the batch declares, if that has all values."""
-        wanted = np.iinfo(numpy_dtype(self.type.dtype))
-        fits = wanted.min <= array.min() and array.max() <= wanted.max
-        return array.astype(wanted.dtype, copy=False) if fits else array
+        return _narrowed(array, self.type)
 
     def classes(self) -> list[str] | None:
         if not self.is_named:
@@ -261,6 +259,11 @@ def _is_absent(value: Any) -> bool:
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
+def _is_missing(value: Any) -> bool:
+    """Whether there is no value where no names of classes are: one may be called `NA`."""
+    return _is_absent(value) or (isinstance(value, str) and value.strip() in ABSENT)
+
+
 @dataclass
 class Flags:
     """True and false, in the words for them."""
@@ -271,7 +274,7 @@ class Flags:
         (column,) = self.columns
         values = chunk.columns[column]
         words = [str(each).strip().lower() for each in values]
-        absent = np.array([_is_absent(each) for each in values], dtype=bool)
+        absent = np.array([_is_missing(each) for each in values], dtype=bool)
         faults = [
             Fault(i, column, f"{_shown(values[i])} is neither true nor false")
             for i, word in enumerate(words)
@@ -301,11 +304,11 @@ class Lists:
         dtype = np.dtype(np.float32 if self.type.is_float else np.int64)
         rows, faults = [], []
         for i, value in enumerate(values):
-            row = None if absent[i] else _array(value, dtype)
+            row = None if absent[i] else _array(value, dtype, self.type)
             if row is not None and self.shape is None:
                 self.shape = row.shape
             if row is None and not absent[i]:
-                what = "numbers" if self.type.is_float else "whole numbers"
+                what = "numbers" if self.type.is_float else f"whole numbers that {self.type.dtype} holds"
                 faults.append(Fault(i, column, f"{_shown(value)} is no list of {what}"))
             elif row is not None and row.shape != self.shape:
                 told = f"it has the shape {list(row.shape)}, rows before it have {list(self.shape or ())}"
@@ -316,7 +319,7 @@ class Lists:
         return Values(np.stack(good) if good else blank[None][:0], absent, faults)
 
     def whole(self, array: Array) -> Array:
-        return array
+        return array if self.type.is_float else _narrowed(array, self.type)
 
     def classes(self) -> None:
         return None
@@ -350,19 +353,24 @@ class Texts:
         return None
 
 
-def _has_room(values: Array) -> bool:
-    """Whether i64 has all of these whole numbers."""
-    return values.dtype != np.uint64 or not values.size or int(values.max()) < 2**63
+def _has_room(values: Array, type: TensorType) -> bool:
+    """Whether a type has all of these whole numbers."""
+    return not values.size or all(holds(type.dtype, int(each)) for each in (values.min(), values.max()))
 
 
-def _array(value: Any, dtype: np.dtype[Any]) -> Array | None:
+def _narrowed(array: Array, type: TensorType) -> Array:
+    """In the dtype that the batch declares, if that has all values."""
+    return array.astype(numpy_dtype(type.dtype), copy=False) if _has_room(array, type) else array
+
+
+def _array(value: Any, dtype: np.dtype[Any], type: TensorType) -> Array | None:
     try:
         found = np.asarray(value)
     except (ValueError, TypeError):
         return None
     kinds = "iu" if dtype.kind == "i" else "iuf"
     is_good = found.dtype.kind in kinds and found.ndim and np.isfinite(found).all()
-    is_good = is_good and (dtype.kind != "i" or _has_room(found))
+    is_good = is_good and (dtype.kind != "i" or _has_room(found, type))
     return found.astype(dtype) if is_good else None
 
 
@@ -420,9 +428,12 @@ def _arrays(
 
 
 def _is_filled(reader: Reader, missing: str | float) -> bool:
-    """Whether a number stands in for what is missing: among numbers, not among names of classes or lists."""
-    numbers = isinstance(reader, Numbers) or (isinstance(reader, Labels) and not reader.is_named)
-    return numbers and not isinstance(missing, str)
+    """Whether a number stands in for what is missing: among numbers that it is one of, not among names of classes or lists."""
+    if isinstance(missing, str):
+        return False
+    if isinstance(reader, Labels) and not reader.is_named:
+        return float(missing).is_integer() and holds(reader.type.dtype, missing)
+    return isinstance(reader, Numbers)
 
 
 def _gaps(reader: Reader, values: Values, chunk: Chunk) -> Iterator[Fault]:
@@ -431,7 +442,7 @@ def _gaps(reader: Reader, values: Values, chunk: Chunk) -> Iterator[Fault]:
         for column in reader.columns:
             if len(reader.columns) == 1 or math.isnan(_float(chunk.columns[column][row]) or 0.0):
                 help = 'leave such rows out: `missing="drop"`'
-                help += "; or put a number there: `missing=0.0`" if isinstance(reader, Numbers) else ""
+                help += "; or put a number there: `missing=0.0`" if _is_filled(reader, 0.0) else ""
                 yield Fault(row, column, "the value is missing", help)
 
 
