@@ -27,6 +27,9 @@ from dlc.emit.requirements import words
 from dlc.emit.settled import ForOneSetting
 from dlc.emit.tree import (
     Arg,
+    Binary,
+    Call,
+    Conditional,
     DictGen,
     Expr,
     Keyword,
@@ -372,6 +375,9 @@ class _Body:
 
     def _local(self, param: Param, hint: str, expr: Expr) -> Expr:
         """A variable for a number that is computed from sizes."""
+        match expr:
+            case Conditional(condition, then) if then in self.locals.values() and _asks_for(condition, then):
+                expr = then  # which has failed before where the condition does not hold
         free = hint not in self.numbers and self.locals.get(hint, expr) == expr
         name = hint if free else f"{identifier(param.name)}_{hint}"
         self.locals[name] = expr
@@ -577,6 +583,13 @@ def _given(name: str, function: Function, op: Op | None) -> Expr:
         return found
     value = {**dict(function.sizes), **dict(function.static)}.get(name)
     return literal(untraced(value))
+
+
+def _asks_for(condition: Expr, value: Expr) -> bool:
+    """Whether a condition is that a value's divisor is not 0: `i > 0` of `1 / math.sqrt(i)`."""
+    divisors = [node.right for node in walk(value) if isinstance(node, Binary) and node.operator == "/"]
+    roots = [each.args[0] for each in divisors if isinstance(each, Call) and len(each.args) == 1]
+    return any(text(condition) == f"{text(each)} > 0" for each in (*divisors, *roots))
 
 
 def told(function: Function, param: Param) -> Form | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from dlc.emit.names import camel, identifier, told_apart, unique
+from dlc.emit.names import camel, identifier, snake, told_apart, unique
 from dlc.ir.nodes import Function, walk
 from dlc_torch.classes import Class
 
@@ -38,7 +38,8 @@ def _base(made: Class, initials: Mapping[str, str]) -> str:
         return identifier(f"initial_{initials.get(function.name, 'value').rpartition('.')[2]}")
     if not made.is_class:
         name = f"{function.source}_{function.entry}" if function.entry else function.source
-        return identifier(name.strip("_"), "function")
+        name = identifier(name.strip("_"), "function")
+        return snake(name) if name[0].isupper() else name  # (a module whose parameters it is passed)
     source = function.source.strip("_") if function.source.startswith("__") else function.source
     name = identifier(camel(source) if function.library else source, "Module")
     return name if name not in TAKEN else f"{name}_"

@@ -1,41 +1,43 @@
 """Rows through the experts that are chosen for them: sorted by expert, so that each expert runs once, on its own rows.
 
-order = choice.flatten().argsort(stable=True)
-counts = choice.flatten().bincount(minlength=experts).tolist()
+chosen = choice.flatten()
+order = chosen.argsort(stable=True)
+counts = chosen.bincount(minlength=experts).tolist()
 steps = [
     expert(rows, gate_proj, down_proj)
     for rows, gate_proj, down_proj in zip(x[order // k].split(counts), self.gate_proj, self.down_proj, strict=True)
 ]
-y = torch.cat(steps)[order.argsort()].unflatten(0, choice.shape)
+y = torch.cat(steps)[order.argsort()].unflatten(0, (R, k))
 """
 
 from __future__ import annotations
 
-from dlc.emit.forms import call, method
+from dlc.emit.forms import call, method, sizes
 from dlc.emit.names import unique
 from dlc.emit.origins import size
 from dlc.emit.statements import Assign, Loop, Target
-from dlc.emit.tree import At, Binary, Dot, Expr, Keyword, Num, Ref, Word
+from dlc.emit.tree import At, Binary, Call, Dot, Expr, Keyword, Num, Ref, Seq, Word
 from dlc.ir.nodes import Op, Value
 from dlc.ir.routing import expert_call
 from dlc.ir.splice import Draws, Names, Splice, dims_of, statics_of
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 from dlc_torch.drafter import TorchDrafter
+from dlc_torch.shapes import taken_back
 
 
 def routed(d: TorchDrafter, op: Op) -> Expr:
     """The loop over experts, and the results in the order of `choice`."""
     x, choice, *stacks = op.inputs
     taken = {*d.types, *d.better}
-    order = Value(unique("order", taken), TensorType("i64", (d.types[choice].size,)))
-    chosen = method(d.tensor(choice), "flatten")
-    d.better[order.name] = "order"
-    d.assign(op, method(chosen, "argsort", Keyword("stable", Word("True"))), (order,))
-    experts = d.attribute(op, "experts", op.attr("experts"))
+    type = TensorType("i64", (d.types[choice].size,))
+    chosen, order = (Value(unique(name, taken), type) for name in ("chosen", "order"))
     counts = Target(unique("counts", taken), "", ())
-    d.better[counts.name] = "counts"
-    counted = method(chosen, "bincount", Keyword("minlength", experts))
+    d.better |= {chosen.name: "chosen", order.name: "order", counts.name: "counts"}
+    d.assign(op, method(_before_flattened(d, choice), "flatten"), (chosen,))
+    d.assign(op, method(Ref(chosen.name), "argsort", Keyword("stable", Word("True"))), (order,))
+    experts = d.attribute(op, "experts", op.attr("experts"))
+    counted = method(Ref(chosen.name), "bincount", Keyword("minlength", experts))
     d.body.append(Assign((counts,), method(counted, "tolist"), temporary=False))
     rows = At(d.tensor(x), (Binary("//", Ref(order.name), size(d.types[choice].axes[-1])),))
     one, args = _one(d, op)
@@ -62,7 +64,18 @@ def routed(d: TorchDrafter, op: Op) -> Expr:
         )
     )
     whole = At(call("torch.cat", Ref(held.name)), (method(Ref(order.name), "argsort"),))
-    return method(whole, "unflatten", Num(0), Dot(d.tensor(choice), "shape"))
+    return method(whole, "unflatten", Num(0), Seq(sizes(d.types[choice].axes, "part")))
+
+
+def _before_flattened(d: TorchDrafter, name: str) -> Expr:
+    """A tensor whose elements are read in order: what it was flattened from, where it is made for this alone."""
+    match taken_back(d, name):
+        case Call(Dot(whole, "flatten")):
+            return whole
+        case None:
+            return d.tensor(name)
+        case other:
+            return other
 
 
 def _one(d: TorchDrafter, op: Op) -> tuple[Op, list[Value]]:

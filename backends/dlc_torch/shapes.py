@@ -26,6 +26,7 @@ from dlc.emit.forms import (
     words,
 )
 from dlc.emit.origins import size
+from dlc.emit.statements import Assign, Target
 from dlc.emit.tree import At, Binary, Call, Conditional, Cut, Dot, Expr, Keyword, Num, Seq, Word
 from dlc.ir.nodes import Op, Value
 from dlc.passes.held_numbers import LARGEST
@@ -50,8 +51,37 @@ def reshape(d: TorchDrafter, op: Op) -> Expr:
         return filled(d, op, d.inline[name])
     # Of nothing any axes can become any others: what is left between equal ones need not be as many elements.
     empty = any(each.constant == 0 for each in (*before, *after))
+    if not empty and start == 0 and len(old) == 1 and (parted := _parted_further(d, name, new)) is not None:
+        return parted
     changed = None if empty else _change(d, x, start, old, new, len(before))
     return changed or method(x, "reshape", *sizes(after))
+
+
+def _parted_further(d: TorchDrafter, name: str, new: Axes) -> Expr | None:
+    """`x.unflatten(0, (B, T, k))` where `x.unflatten(0, (B * T, k))` is made for nothing else than to have its first axis in parts."""
+    match last_made(d, name):
+        case Call(Dot(x, "unflatten"), (Num(0) as first, Seq(parts))):
+            taken_back(d, name)
+            return method(x, "unflatten", first, Seq((*sizes(new, "part"), *parts[1:])))
+    return None
+
+
+def last_made(d: TorchDrafter, name: str) -> Expr | None:
+    """What a temporary is, which the last statement makes and nothing else will read."""
+    match d.body[-1:]:
+        case [Assign(targets=(Target(made),), temporary=True, expr=expr, note="")] if (
+            made == name and d.uses[name] == 1
+        ):
+            return expr
+    return None
+
+
+def taken_back(d: TorchDrafter, name: str) -> Expr | None:
+    """The same, without the statement."""
+    expr = last_made(d, name)
+    if expr is not None:
+        d.body.pop()
+    return expr
 
 
 def _common(a: Axes, b: Axes) -> int:

@@ -8,6 +8,10 @@ if keep is not None:
     y = self.rnn(x, keep)         ->    y = self.rnn(x, keep)
 else:
     y = self.rnn(x)
+if h is not None:
+    y, (h, c) = self.lstm(x, (h, c))        ->    y, (h, c) = self.lstm(x, (h, c) if h is not None else None)
+else:
+    y, (h, c) = self.lstm(x)
 if self.causal:
     y = attend(q, k, v, is_causal=True)     ->    y = attend(q, k, v, is_causal=self.causal)
 else:
@@ -20,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeGuard
 
 from dlc.emit.statements import Assign, If, Loop, Stmt, Target, expressions, reshaped, rewritten, targets
-from dlc.emit.tree import Binary, Call, Expr, Heavy, Keyword, Path, Ref, Word, transform
+from dlc.emit.tree import Binary, Call, Conditional, Expr, Heavy, Keyword, Path, Ref, Seq, Word, transform
 from dlc.records import replace
 
 Side = tuple[tuple[Stmt, ...], tuple[Expr | None, ...]]
@@ -45,7 +49,7 @@ def _collapsed(stmt: Stmt, absent: set[tuple[Expr, str]]) -> Iterator[Stmt]:
             others = zip(stmt.outputs, stmt.others, strict=True)
             absent |= {(stmt.condition, out.name) for out, other in others if other is None}
             same = stmt.then and _without(stmt, absent) == form_of(stmt.otherwise, stmt.others)
-            yield from _one(stmt) if same else (_joined(stmt),)
+            yield from _one(_with_pairs(stmt, absent)) if same else (_joined(stmt),)
         case _:
             yield stmt
 
@@ -90,10 +94,7 @@ def _is_on(arg: Expr) -> TypeGuard[Keyword]:
 
 def _without(stmt: If, absent: set[tuple[Expr, str]]) -> Any:
     """The form of the first side, whose calls of ours leave out what is None on the other: there they might as well pass it."""
-    lacking = {name for condition, name in absent if condition == stmt.condition}
-    match stmt.condition:
-        case Binary("is not", Ref(name), Word("None")):
-            lacking.add(name)
+    lacking = _lacking(stmt, absent)
 
     def given(arg: Expr) -> bool:
         value = arg.value if isinstance(arg, Keyword) else arg
@@ -102,13 +103,46 @@ def _without(stmt: If, absent: set[tuple[Expr, str]]) -> Any:
     def change(node: Expr) -> Expr:
         match node:
             case Call(Path() | Heavy() | Word() as function, args) if not _is_foreign(function):
-                return Call(function, tuple(filter(given, args)))
+                pairs = [arg for arg in args if isinstance(function, Path) and _is_pair(arg, lacking)]
+                return Call(function, tuple(arg for arg in args if given(arg) and arg not in pairs))
         return node
 
     if not lacking:
         return form_of(stmt.then, stmt.results)
     results = (None if each is None else transform(each, change) for each in stmt.results)
     return form_of(rewritten(stmt.then, lambda expr: transform(expr, change)), results)
+
+
+def _lacking(stmt: If, absent: set[tuple[Expr, str]]) -> set[str]:
+    """The values that are None on the second side."""
+    lacking = {name for condition, name in absent if condition == stmt.condition}
+    match stmt.condition:
+        case Binary("is not", Ref(name), Word("None")):
+            lacking.add(name)
+    return lacking
+
+
+def _is_pair(arg: Expr, lacking: set[str]) -> TypeGuard[Seq]:
+    """Whether it is several values in one argument that are there together or not at all: the states of an LSTM."""
+    return isinstance(arg, Seq) and any(isinstance(each, Ref) and each.value in lacking for each in arg.items)
+
+
+def _with_pairs(stmt: If, absent: set[tuple[Expr, str]]) -> If:
+    """With None for such pairs where the first side does not hold."""
+    lacking = _lacking(stmt, absent)
+
+    def change(node: Expr) -> Expr:
+        match node:
+            case Call(Path() as function, args):
+                pairs = {
+                    arg: Conditional(stmt.condition, arg, Word("None"))
+                    for arg in args
+                    if _is_pair(arg, lacking)
+                }
+                return Call(function, tuple(pairs.get(arg, arg) for arg in args))
+        return node
+
+    return replace(stmt, then=rewritten(stmt.then, lambda expr: transform(expr, change)))
 
 
 def _is_foreign(function: Expr) -> bool:

@@ -1,7 +1,8 @@
-"""Sizes in functions of the library without the switches that no call turns.
+"""Numbers in functions of the library without the switches that no call turns.
 
-hidden if proj is None else proj                         hidden      where every call leaves out `proj`
-len(["", "_reverse"] if bidirectional else [""])         1           where none is bidirectional
+hidden if proj is None else proj                         hidden                  where every call leaves out `proj`
+1 / sqrt(e) if scale is None else scale                  1 / sqrt(e)             … `scale`
+len(["", "_reverse"] if bidirectional else [""])         1                       where none is bidirectional
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dlc.types.traced import Term
 
 
 def unturned(program: Program) -> Program:
-    """The program with the library's sizes at these switches' defaults. What is asked of them elsewhere stays."""
+    """The program with the library's numbers at these switches' defaults. What is asked of them elsewhere stays."""
     calls: dict[str, list[Op]] = {}
     for op in (op for function in program.functions.values() for op in walk(function.body) if op.callee):
         calls.setdefault(op.callee, []).append(op)
@@ -57,4 +58,4 @@ def _told(values: Mapping[str, Any], told: Term) -> Term:
 def _number(values: Mapping[str, Any], value: Any) -> Any:
     if isinstance(value, Dim):
         return value.substitute(values)
-    return moved(value, values) if isinstance(value, int) else value
+    return moved(value, values) if isinstance(value, int | float) else value

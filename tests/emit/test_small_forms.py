@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 import dlc
@@ -136,3 +137,70 @@ model M(d: int = 8, heads: int = 2)(x: [B, T, d]) -> [B, T, d] {
     (source,) = dlc.loads(text)["M"].emit("torch").files.values()
     assert str(source).count("scaled_dot_product_attention") == 1
     assert "is_causal=self.causal)" in str(source)
+
+
+WIDE = """
+model M(d: int = 4)(x: [B, d]) -> [B, 2 * d] { return x |> linear(2 * d) as fc }
+"""
+
+
+def test_a_bound_of_weights_and_biases_is_computed_once() -> None:
+    """That of biases asks for `inputs > 0` first: where that does not hold, that of the weights before it has failed."""
+    text = source(WIDE, "jax")
+    assert "bias_bound" not in text and text.count("bound = 1 / math.sqrt(inputs)\n") == 1
+    assert "    bound = 1 / math.sqrt(inputs) if inputs > 0 else 0.0\n" in source(
+        WIDE.replace("{ return", '{ init "*.weight" = normal(0.0, 0.02)\n return'), "jax"
+    )
+
+
+ATTENTION = """
+model M(e: int = 4)(x: [B, 2, T, e]) -> [B, 2, T, e] { return attention(x, x, x) }
+"""
+
+
+def test_switches_that_no_call_turns_are_not_there() -> None:
+    assert "def dot_product_attention(q: Array, k: Array, v: Array) -> Array:" in source(ATTENTION, "jax")
+    scaled = ATTENTION.replace("x, x, x)", "x, x, x, scale=0.5) + attention(x, x, x)")
+    assert "scale: float | None = None" in source(scaled, "jax")
+    assert agree(ATTENTION) and agree(scaled)
+
+
+STATES = """
+model M(d: int = 4, layers: int = 2)(x: [B, T, d], h: [layers, B, d] = none, c: [layers, B, d] = none) -> (y: [B, T, d], last: _)
+    where T >= 1
+{
+    y, last, cell = lstm(d, layers=layers)(x, h, c) as rnn
+    return y, last + cell
+}
+"""
+
+
+def test_states_that_may_be_left_out_are_one_call() -> None:
+    assert "self.rnn(x, (h, c) if h is not None else None)" in source(STATES, "torch")
+    given = np.random.default_rng(0)
+    x, h, c = (given.standard_normal(shape, np.float32) for shape in ((3, 5, 4), (2, 3, 4), (2, 3, 4)))
+    assert agree(STATES, inputs={"x": x}) and agree(STATES, inputs={"x": x, "h": h, "c": c})
+
+
+ROUTED = """
+module Expert(d: int)(x: [N, d]) -> [N, d] {
+    param w: [d, d] = normal(0.0, 0.5)
+    return x @ w
+}
+
+model M(d: int = 4, experts: int = 3, k: int = 2)(x: [B, T, d]) -> [B, T, d]
+    where k <= experts
+{
+    weight, choice = x |> linear(experts) as gate |> top_k(k)
+    return mixture(Expert(d), experts=experts)(x, choice, weight) as experts
+}
+"""
+
+
+def test_rows_are_routed_without_a_detour() -> None:
+    """What they are chosen for is laid flat once, and what comes out has all of its axes at once; a module whose parameters it is
+    passed is called as functions are."""
+    text = source(ROUTED, "torch")
+    assert "chosen = choice.flatten()  #" in text and text.count(".unflatten(") == 1
+    assert ".unflatten(0, (B, T, k))" in text and "def expert(" in text
+    assert agree(ROUTED)
