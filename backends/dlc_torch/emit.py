@@ -33,6 +33,7 @@ from dlc_torch.init_weights import InitWeights, changed, dependent
 from dlc_torch.methods import KEPT
 from dlc_torch.naming import name_classes
 from dlc_torch.reach import reach
+from dlc_torch.recurrent import with_states
 from dlc_torch.source import Source
 from dlc_torch.structure import Node, method_name, renamed
 from dlc_torch.working import working
@@ -98,7 +99,7 @@ class Written:
     def of(
         family: Sequence[Program], program: Program, options: EmitOptions, defaults: bool, lengths: Lengths
     ) -> Written:
-        family = tuple(map(bare, family))
+        family = tuple(with_states(bare(each)) for each in family)
         # A program whose numbers have no expressions can't be said for other settings: every instantiation stands for itself.
         lacked = _lacked(family)
         common = (

@@ -8,8 +8,12 @@ from dlc.emit.draft import DONE
 from dlc.emit.origins import size
 from dlc.emit.statements import Assign
 from dlc.emit.tree import Call, Expr, Keyword, Num, Path, Seq, Text, Word
-from dlc.ir.nodes import Function, Op
+from dlc.ir.nodes import Function, Op, Program, walk
+from dlc.ir.splice import within
+from dlc.records import replace
+from dlc.types.dims import Dim
 from dlc.types.facts import Facts
+from dlc.types.terms import said
 from dlc_torch.drafter import TorchDrafter
 
 KINDS: Mapping[str, str] = {"rnn": "nn.RNN", "gru": "nn.GRU", "lstm": "nn.LSTM"}
@@ -69,6 +73,31 @@ def call(d: TorchDrafter, op: Op) -> Expr:
         return whole
     d.body.append(Assign(tuple(map(d.target, op.outputs)), whole, pattern="{}, ({}, {})"))
     return DONE
+
+
+def with_states(program: Program) -> Program:
+    """The program with the number of a layer's states in the words of its settings: `h: [layers, B, hidden]`."""
+    changed = {
+        name: replace(each, body=tuple(map(_counted, each.body)))
+        for name, each in program.functions.items()
+        if any(op.op in KINDS for op in walk(each.body))
+    }
+    return program.with_functions({**program.functions, **changed}) if changed else program
+
+
+def _counted(op: Op) -> Op:
+    op = within(op, _counted)
+    if op.op not in KINDS:
+        return op
+    layers, both = op.attr("layers"), 2 if op.attr("bidirectional") else 1
+    assert isinstance(layers, int)
+    count = Dim.of(layers) * both
+    y, *states = op.outputs
+    told = (
+        replace(each, type=each.type.with_axes((each.type.axes[0].said(said(count)), *each.type.axes[1:])))
+        for each in states
+    )
+    return replace(op, outputs=(y, *told))
 
 
 def cell(f: Function) -> Expr:
