@@ -12,12 +12,12 @@ from dlc.emit.arguments import Argument, arguments, passed, reads, renamed
 from dlc.emit.checks import checks, held
 from dlc.emit.forms import method
 from dlc.emit.initial import recognise
-from dlc.emit.names import identifier, unique
+from dlc.emit.names import TURN, identifier, unique
 from dlc.emit.origins import expression, numbered, size
 from dlc.emit.own import Own
 from dlc.emit.requirements import asked_of, words
 from dlc.emit.sizes import readable
-from dlc.emit.statements import Draft
+from dlc.emit.statements import Draft, Loop
 from dlc.emit.tree import (
     Arg,
     Call,
@@ -30,6 +30,7 @@ from dlc.emit.tree import (
     Seq,
     Size,
     Word,
+    names_turns,
     transform,
     walk,
     without,
@@ -458,8 +459,9 @@ def settle(grouping: Grouping, weights: InitWeights) -> InitWeights:
         exprs = [*each.expressions(), *(weights.reads() if main else ())]
         checked = set(reads(map(expression, each.function.requires)))
         used = {*reads(exprs), *(checked if main else checked & set(_passed(grouping.program, each.names)))}
+        reserved = rows.RESERVED if main or _has_turns(each) else rows.RESERVED - {TURN}
         each.arguments = arguments(
-            each.function, used, rows.RESERVED, main=main, defaults=grouping.defaults, own=False
+            each.function, used, reserved, main=main, defaults=grouping.defaults, own=False
         )
         named = (*each.arguments, *(one for own_ in each.own.values() for one in own_.arguments))
         names = {argument.spec: argument.name for argument in named}
@@ -467,6 +469,12 @@ def settle(grouping: Grouping, weights: InitWeights) -> InitWeights:
         if main:
             weights = weights.rewritten(partial(renamed, names))
     return weights
+
+
+def _has_turns(made: Class) -> bool:
+    """Whether something in a class is done in turns that may be counted."""
+    loops = any(isinstance(stmt, Loop) for draft in made.drafts for stmt in draft.statements())
+    return loops or any(each.over is not None for each in made.inits) or names_turns(made.expressions())
 
 
 def _measure(made: Class) -> None:

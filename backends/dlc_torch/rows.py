@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dlc.emit.arguments import Functions
+from dlc.emit.names import TURN
 from dlc.emit.rows import OPERATORS, by_name
 from dlc.ops.gaps import Gap
 
@@ -170,7 +171,7 @@ DEFAULTS: Mapping[str, str] = {
 
 # Names that are no variables.
 RESERVED = frozenset(
-    {"self", "torch", "nn", "math", "F", "Tensor", "range", "zip", "super", "i", "_", "recomputed"}
+    {"self", "torch", "nn", "math", "F", "Tensor", "range", "zip", "super", TURN, "_", "recomputed"}
 )
 
 # What this backend lacks, with the reason.

@@ -8,11 +8,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from dlc.emit.draft import Dialect
 from dlc.emit.layout import layout
-from dlc.emit.names import Variables, base, identifier, plain, unique
+from dlc.emit.names import TURN, Variables, base, identifier, plain, unique
 from dlc.emit.nesting import END, Nesting, last_reads
 from dlc.emit.sizes import readable, shape_of, solved
 from dlc.emit.statements import HELD, Draft, If, Loop, Stmt
-from dlc.emit.tree import Arg, Call, Expr, Ref, Size, Word, need_name, refs, text, transform, walk
+from dlc.emit.tree import (
+    Arg,
+    Call,
+    Expr,
+    Ref,
+    Size,
+    Word,
+    names_turns,
+    need_name,
+    refs,
+    text,
+    transform,
+    walk,
+)
 from dlc.emit.write import Writer, shape_text
 from dlc.types.dims import Dim
 
@@ -44,10 +57,13 @@ class Body:
         self.last_note = "\n".join(nesting.notes)
         """What the spec says of what is returned."""
         self.body: Sequence[Stmt] = body
-        self.variables = Variables(last_reads(body, self.results), _hints(draft), dialect.reserved)
+        loops = _loop_variables(body)
+        counted = TURN in loops or names_turns(draft.expressions())
+        self.reserved = dialect.reserved if counted else dialect.reserved - {TURN}
+        self.variables = Variables(last_reads(body, self.results), _hints(draft), self.reserved)
         self.variables.taken |= {
             *taken,
-            *_loop_variables(body),
+            *loops,
             *map(need_name, draft.needs),
             *_called(draft),
         }
@@ -69,7 +85,7 @@ class Body:
             own = identifier(symbol, "n")
             others = inputs | set(names.values())
             needed = symbol in self.draft.needs
-            names[symbol] = own if needed else unique(plain(own, self.dialect.reserved), others)
+            names[symbol] = own if needed else unique(plain(own, self.reserved), others)
         self.variables.taken |= set(names.values())
         return names
 

@@ -13,6 +13,9 @@ _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _NUMBERED = re.compile(r"(.*?)_[0-9]+\Z")
 _RESERVED = frozenset(keyword.kwlist) | frozenset(name for name in dir(builtins))
 
+TURN = "i"
+"""The variable of loops that the spec has no word for."""
+
 
 def identifier(text: str, fallback: str = "value") -> str:
     """`text` as a name that Python takes: what is no letter, digit or `_` becomes `_`, words of Python's

@@ -117,6 +117,10 @@ class Draft:
         """Every node of every expression."""
         return (node for expr in self.expressions() for node in walk(expr))
 
+    def statements(self) -> Iterator[Stmt]:
+        """Every statement, those inside of others too."""
+        return statements(self.body)
+
     def targets(self) -> Iterator[Target]:
         """Every value with its shape, in order."""
         yield from self.inputs
@@ -139,6 +143,16 @@ class Draft:
         inputs = _with_axes(self.inputs, shapes)
         body = reshaped(self.body, shapes)
         return replace(self, inputs=inputs, body=body, outputs=_with_axes(self.outputs, shapes))
+
+
+def statements(body: Iterable[Stmt]) -> Iterator[Stmt]:
+    for stmt in body:
+        yield stmt
+        match stmt:
+            case Loop():
+                yield from statements(stmt.body)
+            case If():
+                yield from statements((*stmt.then, *stmt.otherwise))
 
 
 def expressions(body: Iterable[Stmt]) -> Iterator[Expr]:

@@ -14,11 +14,12 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from operator import attrgetter, is_not
 from typing import Any, ClassVar
 
+from dlc.emit.names import TURN
 from dlc.emit.python import number, quoted
 from dlc.ir.nodes import Function, Op
 from dlc.records import dataclass, fields
@@ -333,6 +334,11 @@ def walk(root: Any) -> Iterator[Expr]:
         elif isinstance(node, Expr):
             yield node
             stack.extend(_values(node)[::-1])
+
+
+def names_turns(exprs: Iterable[Expr]) -> bool:
+    """Whether expressions have turns of their own, or read the number of one around."""
+    return any(isinstance(node, Gen | DictGen) or node == Word(TURN) for expr in exprs for node in walk(expr))
 
 
 def refs(root: Expr) -> Iterator[str]:

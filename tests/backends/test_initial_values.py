@@ -78,7 +78,7 @@ def test_emitted_torch_does(model: dlc.Model, tmp_path: Path) -> None:
     _consistent({name: each.numpy() for name, each in made.state_dict().items()})
     text = (tmp_path / "m.py").read_text()
     assert (
-        "self.w2 = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(out, i_), a=math.sqrt(5)) * 0.5)" in text
+        "self.w2 = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(out, i), a=math.sqrt(5)) * 0.5)" in text
     )
 
 

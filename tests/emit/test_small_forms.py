@@ -204,3 +204,29 @@ def test_rows_are_routed_without_a_detour() -> None:
     assert "chosen = choice.flatten()  #" in text and text.count(".unflatten(") == 1
     assert ".unflatten(0, (B, T, k))" in text and "def expert(" in text
     assert agree(ROUTED)
+
+
+LETTERS = """
+module Scaled(i: int, out: int)(x: [B, i]) -> [B, out] {
+    a, i = split(x |> linear(2 * out) as fc, [out, out], -1)
+    return a * sigmoid(i)
+}
+
+module Tower(i: int, layers: int)(x: [B, i]) -> [B, i] {
+    for k in range(layers) { x = x |> linear(i) as "fc{k}" }
+    return x
+}
+
+model M(d: int = 4, layers: int = 3)(x: [B, d]) -> [B, d] { return x |> Scaled(d, d) |> Tower(d, layers) }
+"""
+
+
+def test_the_letter_of_loops_is_free_where_there_are_none() -> None:
+    text = source(LETTERS, "torch")
+    scaled, tower = (
+        text[text.index("class Scaled") : text.index("class Tower")],
+        text[text.index("class Tower") :],
+    )
+    assert "def __init__(self, i: int, out: int)" in scaled and "a, i = self.fc(x)" in scaled
+    assert "def __init__(self, i_: int, layers: int)" in tower and "for i in range(layers)" in tower
+    assert agree(LETTERS)
