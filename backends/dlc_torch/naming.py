@@ -39,7 +39,9 @@ def _base(made: Class, initials: Mapping[str, str]) -> str:
     if not made.is_class:
         name = f"{function.source}_{function.entry}" if function.entry else function.source
         name = identifier(name.strip("_"), "function")
-        return snake(name) if name[0].isupper() else name  # (a module whose parameters it is passed)
+        if function.kind == "model" or not name[0].isupper():
+            return name
+        return snake(name)  # a module that has no parameters of its own, or is passed them
     source = function.source.strip("_") if function.source.startswith("__") else function.source
     name = identifier(camel(source) if function.library else source, "Module")
     return name if name not in TAKEN else f"{name}_"

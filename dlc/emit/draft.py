@@ -54,7 +54,7 @@ from dlc.ops.axes import axis_names
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import FLOATS, INTS, TensorType
-from dlc.types.terms import origin_free
+from dlc.types.terms import origin_free, said
 from dlc.types.traced import Term, TracedFloat, TracedInt, as_float
 
 # Names of operands that say nothing about what is passed.
@@ -236,11 +236,21 @@ class Drafter:
                     if several[value] == 1 and self._lacks_name(value):
                         found.setdefault(value, []).append(name)
             for out in op.outputs:
-                found.setdefault(out.name, []).extend(self._goal(out.name))
+                found.setdefault(out.name, []).extend(self._goal(out.name) or self._callee_says(op))
                 if op.callee and len(op.outputs) > 1:
                     found[out.name].extend(self._handed_out(out.name))
                     found[out.name].append(plain_name(out.name))
         return {value: tuple(names) for value, names in found.items()}
+
+    def _callee_says(self, op: Op) -> list[str]:
+        """What a function of the spec calls the one thing that it gives, where that is something else than what it works on."""
+        callee = self.program.functions[op.callee] if op.callee else None
+        if callee is None or callee.library or len(callee.outputs) != 1 or not self._lacks_name(op.out.name):
+            return []
+        name = callee.outputs[0][0]
+        before = self.types[op.inputs[0]].axes if op.inputs else ()
+        same = list(map(said, before)) == list(map(said, op.out.type.axes))
+        return [] if same or name in PLAIN_NAMES or name.startswith("output") else [name]
 
     def _handed_out(self, value: str) -> list[str]:
         """What the function calls a value among its results, if the spec has no name for it inside."""

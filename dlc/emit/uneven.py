@@ -267,6 +267,8 @@ class Uneven:
             if None in answers or any(len(each) != 1 for each in sides):
                 continue
             yes, no = (next(iter(each)) for each in sides)
+            if "outside" in (yes[0], no[0]):
+                return None  # two values from elsewhere, which no number of the turn tells apart
             if (yes, no) not in self.phis:
                 values = [self._types_of(slot) for slot in (yes, no)]
                 type = self.sizes.type(
@@ -346,7 +348,7 @@ class Uneven:
             return None
         made: list[str] = []
         for labels in zip(*paths, strict=True):
-            if len(turns) > 1 and len(set(labels)) == 1:
+            if len(set(labels)) == 1 and (len(turns) > 1 or not self._is_number(labels[0], made)):
                 made.append(labels[0])
                 continue
             pairs = list(zip(labels, turns, strict=True))
@@ -362,6 +364,21 @@ class Uneven:
                 return None
             made.append(told)
         return ".".join(made)
+
+    def _is_number(self, label: str, before: Sequence[str]) -> bool:
+        """Whether a label behind others is the number of the turn, in the path of what one turn alone does: what several turns do tells
+        it by its path, and only the first label may tell it where there is nothing such."""
+        several = [row for row in self.rows if len(row.turns) > 1 and row.ops[0].path]
+        if not several:
+            return not any(map(has_index, before))
+        for row in several:
+            labels = [op.path.split(".")[: len(before) + 1] for op in row.ops]
+            around = [
+                path_in(".".join(each[:-1]), self.turns[k]) for each, k in zip(labels, row.turns, strict=True)
+            ]
+            if set(around) == {".".join(before)} and len({each[-1] for each in labels}) > 1:
+                return True
+        return False
 
     def _place(self, row: Row, path: str, condition: Term | None, callee: str) -> None:
         """The instances of a row among those of the function."""

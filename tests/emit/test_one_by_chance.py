@@ -59,7 +59,7 @@ def test_an_exponent_that_is_whole_by_chance() -> None:
 STACKED = """
 model M(layers: int = 2, d: int = 4)(x: [B, T, d]) -> (y: _, h: _) {
     y, h = x |> gru(d, layers=layers) as gru
-    return y, h
+    return y, h + h
 }
 """
 

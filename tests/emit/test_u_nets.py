@@ -11,6 +11,7 @@ import pytest
 from emit.other_settings import RESULTS, compiled, slope
 
 import dlc
+from dlc.emit.file import loaded
 from dlc.runtime.interpret import run
 from dlc.runtime.weights import generic_weights
 
@@ -159,3 +160,52 @@ def test_no_turn_is_written_out(name: str, backend: str) -> None:
     body = str(source)[str(source).index("class M(" if backend == "torch" else "def apply(") :]
     assert len(re.findall(r"\n +for ", body)) >= 1
     assert ("skips.pop()" in str(source)) == ("skips" in SPECS[name])
+
+
+NUMBERED = PARTS + SPECS["three blocks a level"]
+NUMBERED = NUMBERED.replace("as smaller", "as smaller.0").replace("as twice", "as twice.0")
+NUMBERED = NUMBERED.replace("last - i in mixed", "true").replace("i in mixed", "false")
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_a_number_of_ones_own_is_none_of_the_turn(backend: str) -> None:
+    """Of two levels only the first has a `smaller.0`, whose 0 is no turn's: its parameters keep their names."""
+    model = dlc.loads(NUMBERED)["M"](channels=[3, 4])
+    (text,) = (each for each in model.emit(backend).files.values() if isinstance(each, str))
+    namespace = loaded("net.py", text).__dict__
+    if backend == "torch":
+        names = set(namespace["M"]().state_dict())
+    else:
+        import jax
+
+        names = set(namespace["to_flat"](namespace["init"](jax.random.key(0))))
+    assert names == {each.path for each in model.parameters}
+    assert "for i" in text and "smaller[i]" not in text
+    assert dlc.verify(model, backends=(backend,), gradients=True, dims={"H": 4, "W": 4}).agree
+
+
+TWO_FROM_ELSEWHERE = """
+model M(channels: list[int] = [2, 3])(x: [B, 2, H, W]) -> [B, 2, H, W]
+    where H % 2 ** (len(channels) - 1) == 0, W % 2 ** (len(channels) - 1) == 0
+{
+    skips = []
+    for i, c in enumerate(channels) as down {
+        x = x |> Conv(c) as blocks.0
+        skips = skips + [x]
+        if i < len(channels) - 1 { x = x |> Half as smaller.0 }
+    }
+    for i, c in enumerate(reversed(channels)) as up {
+        x = concat([x, skips[-1 - i]], axis=1) |> Conv(c) as blocks.0
+        if i < len(channels) - 1 { x = x |> Twice as larger.0 }
+    }
+    return x
+}
+"""
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_a_turn_that_reads_what_it_begins_with_twice(backend: str) -> None:
+    """The way up begins with what it takes from the list first: of two such values no condition tells which."""
+    model = dlc.loads(PARTS + TWO_FROM_ELSEWHERE)["M"]
+    assert model.emit(backend).files
+    assert dlc.verify(model, backends=(backend,), gradients=True, dims={"H": 4, "W": 4}).agree
