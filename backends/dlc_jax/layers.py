@@ -15,6 +15,7 @@ from dlc.emit.rows import HOST
 from dlc.emit.tree import Arg, At, Call, Expr, Flag, Keyword, Num, Path, Seq, Text, Word, text, transform
 from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Attr, Function, Op, walk
+from dlc.types.terms import names
 from dlc_jax import methods, rows, steps
 from dlc_jax.drafter import JaxDrafter
 
@@ -80,7 +81,7 @@ def _in_groups(keywords: Sequence[Expr]) -> bool:
     )
 
 
-_CONV = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+_CONV = {"stride": 1, "padding": 0, "output_padding": 0, "dilation": 1, "groups": 1}
 
 
 def convolution(d: JaxDrafter, op: Op) -> Expr:
@@ -91,16 +92,34 @@ def convolution(d: JaxDrafter, op: Op) -> Expr:
     if (rank == 2 or _in_groups(geometry)) and None not in uniform.values():
         name = "grouped_convolve" if _in_groups(geometry) else "convolve2d"
         return Call(Word(name), (*map(d.tensor, op.inputs), *geometry))
-    names = Seq(tuple(Text(f"{a}{b}{'DHW'[-rank:]}") for a, b in ("NC", "OI", "NC")))
+    axes = Seq(tuple(Text(f"{a}{b}{'DHW'[-rank:]}") for a, b in ("NC", "OI", "NC")))
     x, w = map(d.tensor, op.inputs)
     ones = Seq((Num(1, "dilation"),) * rank)
     keywords = (
         Keyword("rhs_dilation", d.attribute(op, "dilation", op.attr("dilation")), ones),
-        Keyword("dimension_numbers", names),
+        Keyword("dimension_numbers", axes),
         Keyword("feature_group_count", d.attribute(op, "groups", op.attr("groups")), Num(1, "groups")),
     )
     stride, padding = (d.attribute(op, name, op.attr(name)) for name in ("stride", "padding"))
     return Call(Word("lax.conv_general_dilated"), (x, w, stride, padding, *keywords))
+
+
+def transposed(d: JaxDrafter, op: Op) -> Expr:
+    """`conv_transpose` where attributes are the same along all axes, else the general form."""
+    uniform = {name: same(op.attr(name)) for name in ("stride", "padding", "output_padding", "dilation")}
+    if None in uniform.values():
+        return d.row(rows.ROWS[op.op], op)
+    geometry = _geometry(d, op, {**uniform, "groups": op.attr("groups")})
+    return Call(Word("conv_transpose"), (*map(d.tensor, op.inputs), *geometry))
+
+
+def resize(d: JaxDrafter, op: Op) -> Expr:
+    """`upsample_nearest` where all axes become so many times as long, by a power of 2: then there is no rounding in where a new element
+    comes from, and the derivative of repeating is a sum, where that of reading at places is a scatter."""
+    by = same(op.attr("scale"))
+    if op.attr("mode") == "nearest" and by is not None and by > 0 and by & (by - 1) == 0 and not names(by):
+        return Call(Word("upsample_nearest"), (d.tensor(op.inputs[0]), Num(by)))
+    return methods.resize(d, op)
 
 
 def same(value: Attr) -> int | None:
@@ -168,6 +187,8 @@ LAYERS: Mapping[str, Say] = {
     "clamp": methods.clamp,
     "_safe_sqrt": safe_sqrt,
     "conv": convolution,
+    "conv_transpose": transposed,
+    "resize": resize,
     "max_pool": pool,
     "avg_pool": pool,
 }

@@ -287,13 +287,39 @@ def conv_transpose(
     x: Array,
     w: Array,
     *,
+    stride: int = 1,
+    padding: int = 0,
+    output_padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
+) -> Array:
+    """The transpose of convolution as a linear map. x: [B, in, ...], w: [in, out / groups, ...]."""
+    inputs, outputs, *kernel = w.shape
+    w = w.reshape(groups, inputs // groups, outputs, *kernel).swapaxes(1, 2)
+    w = jnp.flip(w.reshape(groups * outputs, inputs // groups, *kernel), range(2, w.ndim - 1))
+    before = [dilation * (k - 1) - padding for k in kernel]
+    return lax.conv_general_dilated(
+        x,
+        w,
+        window_strides=(1,) * len(kernel),
+        padding=[(each, each + output_padding) for each in before],
+        lhs_dilation=(stride,) * len(kernel),
+        rhs_dilation=(dilation,) * len(kernel),
+        feature_group_count=groups,
+    )
+
+
+def uneven_conv_transpose(
+    x: Array,
+    w: Array,
+    *,
     stride: Sequence[int],
     padding: Sequence[Sequence[int]],
     output_padding: Sequence[int],
     dilation: Sequence[int],
     groups: int = 1,
 ) -> Array:
-    """The transpose of convolution as a linear map. x: [B, in, ...], w: [in, out / groups, ...]."""
+    """The transpose of convolution, by axis. x: [B, in, ...], w: [in, out / groups, ...]."""
     inputs, outputs, *kernel = w.shape
     w = w.reshape(groups, inputs // groups, outputs, *kernel).swapaxes(1, 2)
     w = jnp.flip(w.reshape(groups * outputs, inputs // groups, *kernel), range(2, w.ndim - 1))
@@ -415,6 +441,13 @@ def avg_pool(
         counted = jnp.pad(counted, ((0, 0), (0, 0), *padding), constant_values=1.0)
         borders = [(0, b - after) for (_, b), (_, after) in zip(borders, padding, strict=True)]
     return total / lax.reduce_window(counted, 0.0, lax.add, *window, ((0, 0), (0, 0), *borders))
+
+
+def upsample_nearest(x: Array, scale: int) -> Array:
+    """x: [B, c, ...] with each element `scale` times along every axis after these."""
+    for axis in range(2, x.ndim):
+        x = jnp.repeat(x, scale, axis)
+    return x
 
 
 def interpolate(

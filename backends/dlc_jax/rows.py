@@ -72,7 +72,7 @@ ROWS: Mapping[str, str] = {
     "orthogonal": "jax.nn.initializers.orthogonal()({key}, {shape}, {dtype})",
     # neural
     "conv_transpose": (
-        "conv_transpose({x}, {w}, stride={stride}, padding={padding}, output_padding={output_padding}, "
+        "uneven_conv_transpose({x}, {w}, stride={stride}, padding={padding}, output_padding={output_padding}, "
         "dilation={dilation}, groups={groups})"
     ),
     "max_pool": "max_pool({x}, {kernel}, stride={stride}, padding={padding}, ceil={ceil})",

@@ -134,7 +134,7 @@ def _with_pairs(stmt: If, absent: set[tuple[Expr, str]]) -> If:
     def change(node: Expr) -> Expr:
         match node:
             case Call(Path() as function, args):
-                pairs = {
+                pairs: dict[Expr, Expr] = {
                     arg: Conditional(stmt.condition, arg, Word("None"))
                     for arg in args
                     if _is_pair(arg, lacking)

@@ -230,3 +230,24 @@ def test_the_letter_of_loops_is_free_where_there_are_none() -> None:
     assert "def __init__(self, i: int, out: int)" in scaled and "a, i = self.fc(x)" in scaled
     assert "def __init__(self, i_: int, layers: int)" in tower and "for i in range(layers)" in tower
     assert agree(LETTERS)
+
+
+LARGER = """
+model M(d: int = 2)(x: [B, d, H, W]) -> (a: _, b: _, c: _)
+    where H >= 2
+{
+    a = x |> conv_transpose2d(3, 4, stride=2, padding=1) as a
+    b = x |> conv_transpose2d(3, [2, 3], stride=[1, 2], padding=[1, 0], output_padding=[0, 1]) as b
+    return a, b, resize(x, scale=2) + resize(x, scale=4)[:, :, ::2, ::2] + resize(x, scale=[2, 2])
+}
+"""
+
+
+def test_pictures_that_become_larger() -> None:
+    """One number for all axes is said once, and elements that come several times are repeated, not looked up."""
+    text = source(LARGER, "jax")
+    assert "stride=(" in text and "interpolate" not in text and text.count("upsample_nearest(x, 2)") == 2
+    assert agree(LARGER, dims={"B": 2, "H": 3, "W": 5})
+    thirds = LARGER.replace("scale=4)[:, :, ::2, ::2]", "scale=3)[:, :, :2 * H, :2 * W]")
+    assert "interpolate(x, (3 * H, 3 * W))" in source(thirds, "jax")
+    assert agree(thirds, dims={"B": 2, "H": 3, "W": 5})
