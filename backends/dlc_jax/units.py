@@ -14,6 +14,7 @@ from dlc.emit.settled import ForOneSetting
 from dlc.emit.statements import Draft, outline
 from dlc.emit.tree import Arg, Call, Expr, Keyword, Make, Ref, Size, Word, text, transform, without
 from dlc.ir.nodes import Function, Op, Program, Value, callees_first
+from dlc.ir.routing import ROUTED
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
@@ -152,8 +153,10 @@ class Units:
         return unique(name, {*self.taken, *RESERVED, *(each.name for each in self.by_name.values())})
 
     def _doc(self, function: Function) -> str:
-        """The spec's documentation; its first sentence where it is the library's, or has been given before."""
-        first = (function.source, function.doc) not in self.documented and not function.library
+        """The spec's documentation; its first sentence where it is the library's, or has been given before. How rows come to their
+        experts is told in full: no reader knows that by its name."""
+        known = function.library and function.source != ROUTED
+        first = (function.source, function.doc) not in self.documented and not known
         self.documented.add((function.source, function.doc))
         return function.doc if first else _SENTENCE.split(" ".join(function.doc.split()), maxsplit=1)[0]
 

@@ -203,6 +203,7 @@ def test_rows_are_routed_without_a_detour() -> None:
     text = source(ROUTED, "torch")
     assert "chosen = choice.flatten()  #" in text and text.count(".unflatten(") == 1
     assert ".unflatten(0, (B, T, k))" in text and "def expert(" in text
+    assert "are sorted by expert, and go in tiles of 64" in " ".join(source(ROUTED, "jax").split())
     assert agree(ROUTED)
 
 
