@@ -19,7 +19,7 @@ from dlc.emit.arguments import Argument, argument_name, by_name, given, literal,
 from dlc.emit.forms import call
 from dlc.emit.initial import Form, in_sizes, recognise
 from dlc.emit.layout import INDENT, layout
-from dlc.emit.names import identifier, snake, unique
+from dlc.emit.names import Told, identifier, snake, unique
 from dlc.emit.origins import expression, numbered, size
 from dlc.emit.python import docstring
 from dlc.emit.ranges import numbers
@@ -95,6 +95,9 @@ class Init:
     names: set[str] = field(default_factory=set)
     made: dict[tuple[str, str], Maker] = field(default_factory=dict)
     makers: dict[str, list[tuple[Inits, Maker]]] = field(default_factory=dict)
+    told: Told = field(default_factory=Told)
+    apart: set[str] = field(default_factory=set)
+    """The names that tell one function from another."""
     functions: list[Lines] = field(default_factory=list)
     read: list[Expr] = field(default_factory=list)
     """The model's static parameters that it reads."""
@@ -227,7 +230,7 @@ class Init:
         shared = self.made.get((base, "\n".join((head, *lines))))
         if shared is not None:
             return replace(maker, name=shared.name)
-        maker.name = unique(base, {*self.names, *(each.name for each in self.units.by_name.values())})
+        maker.name = self._named(base, items, numbers)
         self.names.add(maker.name)
         self.made[base, "\n".join((head, *lines))] = maker
         what = (
@@ -239,6 +242,16 @@ class Init:
         doc = docstring(f"{what} of `{function.source}`.", 4)
         self.functions.append([*layout(f"def {maker.name}{head}"), *doc, *lines])
         return maker
+
+    def _named(self, base: str, items: Sequence[Item], numbers: Sequence[str]) -> str:
+        taken = {*self.names, *(each.name for each in self.units.by_name.values())}
+        made = [node.function for item in items for node in walk(item.made) if isinstance(node, Call)]
+        called = [each.text for each in made if isinstance(each, Word)]
+        parts = [key for item in items for key in item.keys if not isinstance(key, Counted)]
+        own = [*parts, *numbers, *(each.removeprefix("init_") for each in called if each not in self.apart)]
+        name = self.told.name(base, own, taken)
+        self.apart |= {name} - {base}
+        return name
 
     def _kind(self, source: str, name: str) -> str:
         found = (each for each in self.program.functions.values() if each.source == source)

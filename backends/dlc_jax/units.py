@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from dlc.emit.arguments import Argument, arguments, given, reads, renamed
-from dlc.emit.names import snake, unique
+from dlc.emit.names import Told, snake
 from dlc.emit.origins import OPEN, expression, numbered
 from dlc.emit.requirements import words
 from dlc.emit.settled import ForOneSetting
@@ -53,6 +53,7 @@ class Units:
     drafts: dict[str, Draft] = field(default_factory=dict)
     documented: set[tuple[str, str]] = field(default_factory=set)
     hints: dict[str, str] = field(default_factory=dict)
+    told: Told = field(default_factory=Told)
     alike: dict[object, Unit] = field(default_factory=dict)
     """Functions by what they do, whatever the sizes of their inputs are called."""
 
@@ -104,7 +105,9 @@ class Units:
         base = self._base(function, self.hints.get(name, ""))
         key = base, _alike(draft, traits, found)
         if key not in self.alike or draft.needs:
-            self.alike[key] = Unit(self._fresh(base), draft, traits, self._doc(function), found)
+            has = [value.name for value in function.inputs] + sorted(called)
+            has += ["parameters"] if traits.params else []
+            self.alike[key] = Unit(self._fresh(base, has), draft, traits, self._doc(function), found)
         return self.alike[key]
 
     def _arguments(self, draft: Draft, main: bool) -> tuple[Argument, ...]:
@@ -149,8 +152,9 @@ class Units:
         name = f"{name}_{function.entry}" if function.entry else name
         return ALIASES.get(name, name) if function.library else name
 
-    def _fresh(self, name: str) -> str:
-        return unique(name, {*self.taken, *RESERVED, *(each.name for each in self.by_name.values())})
+    def _fresh(self, name: str, has: Sequence[str]) -> str:
+        taken = {*self.taken, *RESERVED, *(each.name for each in self.by_name.values())}
+        return self.told.name(name, has, taken)
 
     def _doc(self, function: Function) -> str:
         """The spec's documentation; its first sentence where it is the library's, or has been given before. How rows come to their

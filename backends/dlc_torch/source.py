@@ -430,7 +430,7 @@ def _doc(function: Function, indent: int) -> Lines:
     return docstring("\n".join(wrapped(function.doc, WIDTH - margin - 6)), margin)
 
 
-def _attribute(name: str, taken: Iterable[str]) -> str:
+def _attribute(name: str, taken: Container[str]) -> str:
     if name not in taken and is_attribute(name):
         return name
     return unique(f"n_{name}", taken)

@@ -71,6 +71,24 @@ def told_apart(base: str, differences: Iterable[str], taken: Container[str], *, 
     return f"{name}{number}"
 
 
+@dataclass
+class Told:
+    """Names of functions, several of which the spec calls the same: what the first of a name lacks or has besides tells one from it,
+    else a number does. `init_linear` and `init_linear_without_bias`, `layer` and `layer_with_moe`."""
+
+    first: dict[str, Sequence[str]] = field(default_factory=dict)
+    """By name what the first one has."""
+
+    def name(self, base: str, own: Sequence[str], taken: Container[str]) -> str:
+        first = self.first.setdefault(base, own)
+        if base not in taken:
+            return base
+        more = [each for each in own if each not in first and each.isidentifier()]
+        less = [each for each in first if each not in own and each.isidentifier()]
+        telling = f"_with_{more[0]}" if more else f"_without_{less[0]}" if less else ""
+        return unique(snake(base + telling), taken)
+
+
 def base(name: str, names: Container[str]) -> str:
     """`x` for `x_2` where there is an `x` among `names`, or an `x_3` and no `x_1`: a number that only keeps values apart is dropped."""
     match = _NUMBERED.match(name)
@@ -81,7 +99,7 @@ def base(name: str, names: Container[str]) -> str:
     return match[1] if apart else name
 
 
-def unique(hint: str, taken: Iterable[str]) -> str:
+def unique(hint: str, taken: Container[str]) -> str:
     """`hint`, or `hint_2`, `hint_3`, … if it is taken."""
     number, name = 1, hint
     while name in taken:

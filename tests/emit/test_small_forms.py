@@ -252,3 +252,24 @@ def test_pictures_that_become_larger() -> None:
     thirds = LARGER.replace("scale=4)[:, :, ::2, ::2]", "scale=3)[:, :, :2 * H, :2 * W]")
     assert "interpolate(x, (3 * H, 3 * W))" in source(thirds, "jax")
     assert agree(thirds, dims={"B": 2, "H": 3, "W": 5})
+
+
+ALIKE = """
+module Gated(hidden: int)(x: [B, d]) -> [B, d] {
+    gate = x |> linear(hidden) as gate |> sigmoid
+    return (x |> linear(hidden, bias=false) as up) * gate |> linear(d, bias=false) as down
+}
+
+module Layer(mixer: module)(x: [B, d]) -> [B, d] { return x + (x |> mixer as mixer) }
+
+model M(d: int = 4)(x: [B, d]) -> [B, d] {
+    return x |> Layer(linear(d)) as first |> Layer(Gated(2 * d)) as second
+}
+"""
+
+
+def test_functions_of_one_name_are_told_apart_by_what_they_have() -> None:
+    text = source(ALIKE, "jax")
+    assert "def init_linear_without_bias(" in text and "_2(" not in text
+    assert "def layer_with_gated(" in text and "def init_layer_with_gated(" in text
+    assert agree(ALIKE)
