@@ -248,7 +248,8 @@ class Init:
         made = [node.function for item in items for node in walk(item.made) if isinstance(node, Call)]
         called = [each.text for each in made if isinstance(each, Word)]
         parts = [key for item in items for key in item.keys if not isinstance(key, Counted)]
-        own = [*parts, *numbers, *(each.removeprefix("init_") for each in called if each not in self.apart)]
+        own = [*(["key"] if any(item.draws for item in items) else []), *parts, *numbers]
+        own += (each.removeprefix("init_") for each in called if each not in self.apart)
         name = self.told.name(base, own, taken)
         self.apart |= {name} - {base}
         return name

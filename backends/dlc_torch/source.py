@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from dlc.emit.arguments import Argument, by_name
 from dlc.emit.asked import EXACT, Lengths, asked_lines, at_least, lengths, taken_apart

@@ -112,9 +112,7 @@ def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
     return jnp.concatenate([a * c - b * s, b * c + a * s], axis=-1)
 
 
-def dot_product_attention(
-    q: Array, k: Array, v: Array, mask: Array, *, scale: float | None = None
-) -> Array:
+def dot_product_attention(q: Array, k: Array, v: Array, mask: Array) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
     q: [B, S0, T, e], k: [B, R0, T, e], v: [B, R0, T, f], mask: bool[T, T] -> [B, S0, T, f]
@@ -127,7 +125,7 @@ def dot_product_attention(
         k = jnp.broadcast_to(k, (B, R0, S0 // R0, T, e)).reshape(B, S0, T, e)  # [B, S0, T, e]
         v = v[:, :, None]  # [B, R0, 1, T, f]
         v = jnp.broadcast_to(v, (B, R0, S0 // R0, T, f)).reshape(B, S0, T, f)  # [B, S0, T, f]
-    scores = q @ k.mT * (1 / math.sqrt(e) if scale is None else scale)  # [B, S0, T, T]
+    scores = q @ k.mT * (1 / math.sqrt(e))  # [B, S0, T, T]
     scores = jnp.where(mask, scores, -jnp.inf)
     y = jnp.where(jnp.any(mask, axis=-1, keepdims=True), jax.nn.softmax(scores, axis=-1), 0.0)
     return y @ v

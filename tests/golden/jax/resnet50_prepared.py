@@ -206,11 +206,10 @@ def init_basic_block(
 def init_linear(key: Array, inputs: int, out: int, dtype: DTypeLike) -> Params:
     """Initial parameters of `linear`."""
     bound = 1 / math.sqrt(inputs)
-    bias_bound = 1 / math.sqrt(inputs) if inputs > 0 else 0.0
     keys = jax.random.split(key, 2)
     return {
         "weight": jax.random.uniform(keys[0], (out, inputs), dtype, -bound, bound),
-        "bias": jax.random.uniform(keys[1], (out,), dtype, -bias_bound, bias_bound),
+        "bias": jax.random.uniform(keys[1], (out,), dtype, -bound, bound),
     }
 
 

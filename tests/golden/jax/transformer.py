@@ -100,29 +100,25 @@ def positions(state: State, x: Array) -> Array:
     return x + state["weight"][:T]
 
 
-def dot_product_attention(
-    q: Array, k: Array, v: Array, mask: Array, *, scale: float | None = None
-) -> Array:
+def dot_product_attention(q: Array, k: Array, v: Array, mask: Array) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
     q: [B, S0, T, e], k: [B, R0, U, e], v: [B, R0, U, f], mask: bool[B, M0, M1, U] -> [B, S0, T, f]
     """
     e = q.shape[3]
-    scores = q @ k.mT * (1 / math.sqrt(e) if scale is None else scale)  # [B, S0, T, U]
+    scores = q @ k.mT * (1 / math.sqrt(e))  # [B, S0, T, U]
     scores = jnp.where(mask, scores, -jnp.inf)
     y = jnp.where(jnp.any(mask, axis=-1, keepdims=True), jax.nn.softmax(scores, axis=-1), 0.0)
     return y @ v
 
 
-def dot_product_attention_2(
-    q: Array, k: Array, v: Array, mask: Array | None = None, *, scale: float | None = None
-) -> Array:
+def dot_product_attention_2(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
     q: [B, S0, T, e], k: [B, R0, U, e], v: [B, R0, U, f], mask: bool[T, U] -> [B, S0, T, f]
     """
     e = q.shape[3]
-    scores = q @ k.mT * (1 / math.sqrt(e) if scale is None else scale)  # [B, S0, T, U]
+    scores = q @ k.mT * (1 / math.sqrt(e))  # [B, S0, T, U]
     if mask is not None:
         scores_2 = jnp.where(mask, scores, -jnp.inf)
         mask_2 = jnp.any(mask, axis=-1, keepdims=True)  # bool[T, 1]
@@ -375,11 +371,10 @@ def init_layer_norm(d: int, dtype: DTypeLike) -> Params:
 def init_linear_2(key: Array, inputs: int, out: int, dtype: DTypeLike) -> Params:
     """Initial parameters of `linear`."""
     bound = 1 / math.sqrt(inputs)
-    bias_bound = 1 / math.sqrt(inputs) if inputs > 0 else 0.0
     keys = jax.random.split(key, 2)
     return {
         "weight": jax.random.uniform(keys[0], (out, inputs), dtype, -bound, bound),
-        "bias": jax.random.uniform(keys[1], (out,), dtype, -bias_bound, bias_bound),
+        "bias": jax.random.uniform(keys[1], (out,), dtype, -bound, bound),
     }
 
 

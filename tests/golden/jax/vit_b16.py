@@ -96,13 +96,13 @@ def conv2d(
     return y.transpose(0, 3, 1, 2)
 
 
-def dot_product_attention(q: Array, k: Array, v: Array, *, scale: float | None = None) -> Array:
+def dot_product_attention(q: Array, k: Array, v: Array) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
     q: [B, S0, T, e], k: [B, R0, U, e], v: [B, R0, U, f] -> [B, S0, T, f]
     """
     e = q.shape[3]
-    scores = q @ k.mT * (1 / math.sqrt(e) if scale is None else scale)  # [B, S0, T, U]
+    scores = q @ k.mT * (1 / math.sqrt(e))  # [B, S0, T, U]
     return jax.nn.softmax(scores, axis=-1) @ v
 
 
@@ -180,7 +180,9 @@ def init_multihead_attention(key: Array, *, d: int, dtype: DTypeLike) -> Params:
     }
 
 
-def init_linear_2(key: Array, inputs: int, out: int, dtype: DTypeLike, *, std: float) -> Params:
+def init_linear_with_std(
+    key: Array, inputs: int, out: int, dtype: DTypeLike, *, std: float
+) -> Params:
     """Initial parameters of `linear`."""
     bound = math.sqrt(6 / (inputs + out))
     keys = jax.random.split(key, 2)
@@ -198,13 +200,13 @@ def init_encoder_block(key: Array, *, d: int, mlp: int, dtype: DTypeLike) -> Par
         "self_attention": init_multihead_attention(keys[0], d=d, dtype=dtype),
         "ln_2": init_layer_norm(d, dtype),
         "mlp": {
-            "0": init_linear_2(keys[1], d, mlp, dtype, std=1e-6),
-            "3": init_linear_2(keys[2], mlp, d, dtype, std=1e-6),
+            "0": init_linear_with_std(keys[1], d, mlp, dtype, std=1e-6),
+            "3": init_linear_with_std(keys[2], mlp, d, dtype, std=1e-6),
         },
     }
 
 
-def init_linear_3(inputs: int, out: int, dtype: DTypeLike) -> Params:
+def init_linear_without_key(inputs: int, out: int, dtype: DTypeLike) -> Params:
     """Initial parameters of `linear`."""
     return {
         "weight": jnp.zeros((out, inputs), dtype),
@@ -232,7 +234,7 @@ def init(key: Array, config: Config = CONFIG, dtype: DTypeLike = jnp.float32) ->
             "ln": init_layer_norm(config.d, dtype),
         },
         "conv_proj": init_conv2d(keys[1], 3, config.d, config.patch, dtype),
-        "heads": {"head": init_linear_3(config.d, config.classes, dtype)},
+        "heads": {"head": init_linear_without_key(config.d, config.classes, dtype)},
     }
 
 
