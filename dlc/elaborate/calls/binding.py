@@ -295,8 +295,10 @@ def _known_size(name: str, size: Dim, bound: Bound) -> Dim:
 
 
 def _numbered(star: str, bound: Bound) -> str:
-    """A name for an axis that has none."""
-    return next(f"{star}{i}" for i in range(1000) if f"{star}{i}" not in {*bound.names, *bound.sizes})
+    """A name for an axis that has none: of `*S` S0, S1, …, of `*heads`, which is a word, heads, heads1, …"""
+    word = (star,) if len(star) > 1 else ()
+    names = (*word, *(f"{star}{i}" for i in range(len(word), 1000)))
+    return next(name for name in names if name not in {*bound.names, *bound.sizes})
 
 
 def inner_types(bound: Bound) -> dict[str, list[TensorType]]:

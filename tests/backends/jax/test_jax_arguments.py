@@ -251,7 +251,7 @@ def test_as_many_groups_as_heads_or_fewer(groups: int) -> None:
     """What was decided on two numbers that are equal, or are not, is decided anew where they are given."""
     model = dlc.loads(GROUPED)["M"](groups=groups)
     emitted = module(model.emit("jax"))
-    assert "if S0 != R0:" in next(iter(model.emit("jax").files.values()))
+    assert "if heads != kv_heads:" in next(iter(model.emit("jax").files.values()))
     for change in ({"groups": 4}, {"groups": 2}, {"groups": 1}):
         check(emitted, model(**change), emitted.Config(**change), {"B": 2, "T": 3})
 

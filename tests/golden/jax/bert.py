@@ -97,10 +97,11 @@ def dropout(x: Array, *, p: float = 0.5, training: bool = False, key: Array | No
 def dot_product_attention(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
-    q: [B, S0, T, e], k: [B, R0, T, e], v: [B, R0, T, f], mask: bool[B, M0, M1, T] -> [B, S0, T, f]
+    q: [B, heads, T, e], k: [B, kv_heads, T, e], v: [B, kv_heads, T, f], mask: bool[B, M0, M1, T]
+    -> [B, heads, T, f]
     """
     e = q.shape[3]
-    scores = q @ k.mT * (1 / math.sqrt(e))  # [B, S0, T, T]
+    scores = q @ k.mT * (1 / math.sqrt(e))  # [B, heads, T, T]
     if mask is not None:
         scores_2 = jnp.where(mask, scores, -jnp.inf)
         mask_2 = jnp.any(mask, axis=-1, keepdims=True)  # bool[B, M0, M1, 1]

@@ -94,9 +94,9 @@ def frequencies(
 def rope_tables(positions: Array, freqs: Array) -> tuple[Array, Array]:
     """Cosines and sines of every position's angles, in f32: one angle for each of the frequencies.
 
-    positions: i64[T], freqs: [Q0] -> cos: [T, Q0], sin: [T, Q0]
+    positions: i64[T], freqs: [pairs] -> cos: [T, pairs], sin: [T, pairs]
     """
-    angles = positions.astype(jnp.float32)[:, None] * freqs  # [T, Q0]
+    angles = positions.astype(jnp.float32)[:, None] * freqs  # [T, pairs]
     return jnp.cos(angles), jnp.sin(angles)
 
 
@@ -104,28 +104,31 @@ def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
     """Rotates pairs of features by the angles whose cosines and sines are given: pairs (i, i +
     e/2), as in Llama's published weights, or neighbours where `interleaved`.
 
-    x: [B, S0, T, e], cos: [T, P0], sin: [T, P0] -> [B, S0, T, e]
+    x: [B, heads, T, e], cos: [T, pairs], sin: [T, pairs] -> [B, heads, T, e]
     """
     c = cos.astype(x.dtype)
     s = sin.astype(x.dtype)
-    a, b = jnp.split(x, 2, axis=-1)  # [B, S0, T, e // 2]
+    a, b = jnp.split(x, 2, axis=-1)  # [B, heads, T, e // 2]
     return jnp.concatenate([a * c - b * s, b * c + a * s], axis=-1)
 
 
 def dot_product_attention(q: Array, k: Array, v: Array, mask: Array) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
-    q: [B, S0, T, e], k: [B, R0, T, e], v: [B, R0, T, f], mask: bool[T, T] -> [B, S0, T, f]
+    q: [B, heads, T, e], k: [B, kv_heads, T, e], v: [B, kv_heads, T, f], mask: bool[T, T]
+    -> [B, heads, T, f]
     """
-    B, S0, T, e = q.shape
-    R0 = k.shape[1]
+    B, heads, T, e = q.shape
+    kv_heads = k.shape[1]
     f = v.shape[3]
-    if S0 != R0:
-        k = k[:, :, None]  # [B, R0, 1, T, e]
-        k = jnp.broadcast_to(k, (B, R0, S0 // R0, T, e)).reshape(B, S0, T, e)  # [B, S0, T, e]
-        v = v[:, :, None]  # [B, R0, 1, T, f]
-        v = jnp.broadcast_to(v, (B, R0, S0 // R0, T, f)).reshape(B, S0, T, f)  # [B, S0, T, f]
-    scores = q @ k.mT * (1 / math.sqrt(e))  # [B, S0, T, T]
+    if heads != kv_heads:
+        k = k[:, :, None]  # [B, kv_heads, 1, T, e]
+        k = jnp.broadcast_to(k, (B, kv_heads, heads // kv_heads, T, e))
+        k = k.reshape(B, heads, T, e)  # [B, heads, T, e]
+        v = v[:, :, None]  # [B, kv_heads, 1, T, f]
+        v = jnp.broadcast_to(v, (B, kv_heads, heads // kv_heads, T, f))
+        v = v.reshape(B, heads, T, f)  # [B, heads, T, f]
+    scores = q @ k.mT * (1 / math.sqrt(e))  # [B, heads, T, T]
     scores = jnp.where(mask, scores, -jnp.inf)
     y = jnp.where(jnp.any(mask, axis=-1, keepdims=True), jax.nn.softmax(scores, axis=-1), 0.0)
     return y @ v

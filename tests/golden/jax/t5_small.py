@@ -145,16 +145,17 @@ def dot_product_attention(
 ) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
-    q: [B, S0, T, e], k: [B, R0, U, e], v: [B, R0, U, f], mask: bool[B, M0, M1, U], bias: [N0, T, U]
-    -> [B, S0, T, f]
+    q: [B, heads, T, e], k: [B, kv_heads, U, e], v: [B, kv_heads, U, f], mask: bool[B, M0, M1, U],
+    bias: [N0, T, U]
+    -> [B, heads, T, f]
     """
     e = q.shape[3]
-    scores = q @ k.mT * (1 / math.sqrt(e) if scale is None else scale)  # [B, S0, T, U]
+    scores = q @ k.mT * (1 / math.sqrt(e) if scale is None else scale)  # [B, heads, T, U]
     if bias is not None:
         scores = scores + bias
     scores = jnp.where(mask, scores, -jnp.inf)
     if bias is not None:
-        unseen = jnp.max(scores, axis=-1, keepdims=True) == -jnp.inf  # bool[B, S0, T, 1]
+        unseen = jnp.max(scores, axis=-1, keepdims=True) == -jnp.inf  # bool[B, heads, T, 1]
         y = jnp.where(unseen, 0.0, jax.nn.softmax(jnp.where(unseen, 0.0, scores), axis=-1)) @ v
     else:
         mask_2 = jnp.any(mask, axis=-1, keepdims=True)  # bool[B, M0, M1, 1]
@@ -173,16 +174,17 @@ def dot_product_attention_2(
 ) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
-    q: [B, S0, T, e], k: [B, R0, U, e], v: [B, R0, U, f], mask: bool[T, U], bias: [N0, T, U]
-    -> [B, S0, T, f]
+    q: [B, heads, T, e], k: [B, kv_heads, U, e], v: [B, kv_heads, U, f], mask: bool[T, U],
+    bias: [N0, T, U]
+    -> [B, heads, T, f]
     """
     e = q.shape[3]
-    scores = q @ k.mT * (1 / math.sqrt(e) if scale is None else scale)  # [B, S0, T, U]
+    scores = q @ k.mT * (1 / math.sqrt(e) if scale is None else scale)  # [B, heads, T, U]
     if bias is not None:
         scores_2 = scores + bias
         if mask is not None:
             scores_2 = jnp.where(mask, scores_2, -jnp.inf)
-        unseen = jnp.max(scores_2, axis=-1, keepdims=True) == -jnp.inf  # bool[B, S0, T, 1]
+        unseen = jnp.max(scores_2, axis=-1, keepdims=True) == -jnp.inf  # bool[B, heads, T, 1]
         y = jnp.where(unseen, 0.0, jax.nn.softmax(jnp.where(unseen, 0.0, scores_2), axis=-1)) @ v
     else:
         y = jax.nn.softmax(scores, axis=-1) @ v

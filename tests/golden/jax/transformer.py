@@ -103,10 +103,11 @@ def positions(state: State, x: Array) -> Array:
 def dot_product_attention(q: Array, k: Array, v: Array, mask: Array) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
-    q: [B, S0, T, e], k: [B, R0, U, e], v: [B, R0, U, f], mask: bool[B, M0, M1, U] -> [B, S0, T, f]
+    q: [B, heads, T, e], k: [B, kv_heads, U, e], v: [B, kv_heads, U, f], mask: bool[B, M0, M1, U]
+    -> [B, heads, T, f]
     """
     e = q.shape[3]
-    scores = q @ k.mT * (1 / math.sqrt(e))  # [B, S0, T, U]
+    scores = q @ k.mT * (1 / math.sqrt(e))  # [B, heads, T, U]
     scores = jnp.where(mask, scores, -jnp.inf)
     y = jnp.where(jnp.any(mask, axis=-1, keepdims=True), jax.nn.softmax(scores, axis=-1), 0.0)
     return y @ v
@@ -115,10 +116,11 @@ def dot_product_attention(q: Array, k: Array, v: Array, mask: Array) -> Array:
 def dot_product_attention_2(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
-    q: [B, S0, T, e], k: [B, R0, U, e], v: [B, R0, U, f], mask: bool[T, U] -> [B, S0, T, f]
+    q: [B, heads, T, e], k: [B, kv_heads, U, e], v: [B, kv_heads, U, f], mask: bool[T, U]
+    -> [B, heads, T, f]
     """
     e = q.shape[3]
-    scores = q @ k.mT * (1 / math.sqrt(e))  # [B, S0, T, U]
+    scores = q @ k.mT * (1 / math.sqrt(e))  # [B, heads, T, U]
     if mask is not None:
         scores_2 = jnp.where(mask, scores, -jnp.inf)
         mask_2 = jnp.any(mask, axis=-1, keepdims=True)  # bool[T, 1]

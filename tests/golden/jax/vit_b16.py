@@ -99,10 +99,10 @@ def conv2d(
 def dot_product_attention(q: Array, k: Array, v: Array) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
-    q: [B, S0, T, e], k: [B, R0, U, e], v: [B, R0, U, f] -> [B, S0, T, f]
+    q: [B, heads, T, e], k: [B, kv_heads, U, e], v: [B, kv_heads, U, f] -> [B, heads, T, f]
     """
     e = q.shape[3]
-    scores = q @ k.mT * (1 / math.sqrt(e))  # [B, S0, T, U]
+    scores = q @ k.mT * (1 / math.sqrt(e))  # [B, heads, T, U]
     return jax.nn.softmax(scores, axis=-1) @ v
 
 

@@ -9,8 +9,8 @@ def rope_tables(positions: Tensor, freqs: Tensor) -> tuple[Tensor, Tensor]:
     """Cosines and sines of every position's angles, in f32: one angle for each of the
     frequencies.
     """
-    # positions: i64[T], freqs: [Q0] -> cos: [T, Q0], sin: [T, Q0]
-    angles = positions.float().unsqueeze(-1) * freqs  # [T, Q0]
+    # positions: i64[T], freqs: [pairs] -> cos: [T, pairs], sin: [T, pairs]
+    angles = positions.float().unsqueeze(-1) * freqs  # [T, pairs]
     return torch.cos(angles), torch.sin(angles)
 
 
@@ -39,10 +39,10 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotates pairs of features by the angles whose cosines and sines are given: pairs (i, i +
     e/2), as in Llama's published weights, or neighbours where `interleaved`.
     """
-    # x: [B, S0, T, e], cos: [T, P0], sin: [T, P0] -> [B, S0, T, e]
+    # x: [B, heads, T, e], cos: [T, pairs], sin: [T, pairs] -> [B, heads, T, e]
     cos = cos.to(x.dtype)
     sin = sin.to(x.dtype)
-    a, b = x.chunk(2, dim=-1)  # [B, S0, T, e // 2]
+    a, b = x.chunk(2, dim=-1)  # [B, heads, T, e // 2]
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
 
 
