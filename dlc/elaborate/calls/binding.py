@@ -298,7 +298,8 @@ def _numbered(star: str, bound: Bound) -> str:
     """A name for an axis that has none: of `*S` S0, S1, …, of `*heads`, which is a word, heads, heads1, …"""
     word = (star,) if len(star) > 1 else ()
     names = (*word, *(f"{star}{i}" for i in range(len(word), 1000)))
-    return next(name for name in names if name not in {*bound.names, *bound.sizes})
+    found: str = next(name for name in names if name not in {*bound.names, *bound.sizes})
+    return found
 
 
 def inner_types(bound: Bound) -> dict[str, list[TensorType]]:
