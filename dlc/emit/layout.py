@@ -60,6 +60,10 @@ def _split(text: str, margin: str, width: int) -> list[str]:
         return [margin + "if not (", *_operands(value[5:-1], margin + INDENT, width), margin + "):"]
     if _KEY.match(head) and len(parts := _operator_parts(value)) > 1:
         return [line for part in (head + parts[0], *parts[1:]) for line in _operand(part, margin, width)]
+    if (links := _links(value)) and (head.endswith(" = ") or head == "return "):
+        inner = margin + INDENT
+        lines = [line for link in links for line in _operand(link, inner, width)]
+        return [margin + head + "(", *lines, margin + ")" + tail]
     bounds = _brackets(value, width - len(margin + head))
     if bounds is None and (first := _first_operand(value)) and len(margin + value[first:]) <= width:
         bounds = 0, first
@@ -72,6 +76,17 @@ def _split(text: str, margin: str, width: int) -> list[str]:
         *_inside(inside, opening, margin + INDENT, width),
         margin + closing + tail,
     ]
+
+
+def _links(value: str) -> list[str]:
+    """The parts of a chain of methods, `f(x)`, `.transpose(1, 2)`, `.flatten(2)`, which has a line for each where two or more are behind
+    brackets; else none."""
+    cuts = [
+        i for i, char, depth in _scan(value) if char == "." and depth == 0 and value[i - 1 : i] in (")", "]")
+    ]
+    if len(cuts) < 2 or not isinstance(ast.parse(value, mode="eval").body, ast.Call):
+        return []
+    return [value[a:b] for a, b in pairwise((0, *cuts, len(value)))]
 
 
 def _inside(inside: str, opening: str, margin: str, width: int) -> list[str]:

@@ -45,6 +45,10 @@ STATEMENTS = (
     f"return y + ({LONG} + ({SHORT} + a) + ({SHORT} + ({SHORT} + b) + ({LONG} + ({SHORT} + c))))",
     f"x = {LONG} + (b + c) + ({SHORT} + (d + e) + ({SHORT} + {LONG}))",
     f"{SHORT} = -{SHORT}({LONG} * {SHORT}, axis=-1)",
+    f"y = {SHORT}({SHORT}, aaaaaaa, bbbbb).swapaxes(1, 2).reshape(B, T, 256)",
+    f"return x.{SHORT}({SHORT}, aaaaaaa, bbbbb).swapaxes(1, 2).reshape(B, T, 256)",
+    f"y = x.{SHORT}.{SHORT}({SHORT}, aaaaaaa, bbbbb).swapaxes(1, 2)[0].reshape(B, T, 256)",
+    f"return {SHORT}.{SHORT}(bbbbb).swapaxes({SHORT}, aaaaaaa, bbbbb, 1, 2)",
 )
 
 
