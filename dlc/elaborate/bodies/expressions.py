@@ -10,7 +10,7 @@ from dlc.diagnostics import did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base import habits
 from dlc.elaborate.base.budget import PART_STEPS, weight
-from dlc.elaborate.base.trees import target_names
+from dlc.elaborate.base.trees import below, target_names
 from dlc.elaborate.base.units import entries
 from dlc.elaborate.base.values import (
     Archive,
@@ -307,7 +307,7 @@ def _unapplied(name: str, instance: Instance, path: str) -> str:
     if (
         not instance.name
         or not isinstance(module, ast.ModuleDef)
-        or path not in names.parameters(module.body)
+        or path not in {each.name for each in below(module.body, ast.ParamStmt)}
     ):
         return before
     return f'{before}, or declare the tensor alone: `param {path}: […] as "{name}.{path}"`'

@@ -241,18 +241,6 @@ def declared(body: Iterable[ast.Stmt]) -> set[str]:
     return found
 
 
-def parameters(body: Iterable[ast.Stmt]) -> set[str]:
-    """The parameters and buffers that a body may declare."""
-    found: set[str] = set()
-    stack: list[Any] = [*body]
-    while stack:
-        each = stack.pop()
-        if isinstance(each, ast.ParamStmt):
-            found.add(each.name)
-        stack += ast.children(each)
-    return found
-
-
 def prefixed(body: Body, node: ast.Attribute) -> None:
     """Report `nn.Linear` and the like as one word."""
     base = node.value
