@@ -14,6 +14,7 @@ from pathlib import Path
 
 import dlc
 from dlc.runtime.compile import find_backend
+from dlc.runtime.step_programs import MANY
 from dlc.runtime.trainers import Trainers
 from dlc.runtime.training_data import open_data
 
@@ -54,7 +55,7 @@ def row(name: str, layers: int, recompute: bool) -> str:
     step(name, 1, recompute).compiled(backend)  # imports, and what is done once
     trainers = step(name, layers, recompute)
     times = [time.process_time()]
-    steps = trainers._steps(name, "f32")
+    steps = trainers._steps(name, "f32", many=MANY)
     times.append(time.process_time())
     artifacts = steps.emitted(backend, trainers.plan)
     times.append(time.process_time())

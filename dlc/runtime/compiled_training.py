@@ -5,142 +5,19 @@ What is drawn at random is an input of the programs (`dlc/runtime/drawn.py`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dlc.autodiff.step import Scale, Step, narrowed, part_of_step, rest_of_step, sum_path, whole_step
-from dlc.backend import Artifact, Backend, Batch, EmitOptions, Workspace
-from dlc.elaborate.base.project import Project
-from dlc.elaborate.checks.plan import TrainPlan
-from dlc.elaborate.programs.update import DYNAMIC, SCALE, STATE, STEP, rate_name, scale_path, update_program
-from dlc.ir.nodes import Op, Program
-from dlc.passes.dead_code import DeadCode
-from dlc.passes.lower import resolve_float
-from dlc.passes.phases import AFTER, LOSS
-from dlc.passes.recompute import Recompute
-from dlc.passes.sizes import with_sizes
-from dlc.records import dataclass, replace
-from dlc.runtime.compile import emitted, lower
-from dlc.runtime.drawn import Drawn
+from dlc.backend import Batch, Workspace
+from dlc.elaborate.programs.update import SCALE, STATE, STEP, rate_name, scale_path
+from dlc.ir.nodes import Program
 from dlc.runtime.interpret import run
-from dlc.runtime.turns import Planned
-from dlc.runtime.weights import initial_weights
+from dlc.runtime.step_programs import EVALUATION, OUTPUTS, PART, REST, WHOLE, Programs, program_name
 
 Array = NDArray[Any]
-WHOLE, PART, REST, EVALUATION, OUTPUTS = "step", "part", "rest", "evaluate", "outputs"
-
-
-@dataclass(frozen=True, slots=True)
-class Programs:
-    """All that a run computes, by name. An update over one batch is `whole`; over several it has a part for each and a rest."""
-
-    programs: Mapping[str, Step]
-    optimizers: Mapping[str, Drawn]
-    """What optimizers draw in each update."""
-    places: Mapping[str, int]
-    """The place of each update in a turn."""
-    seed: int
-
-    @staticmethod
-    def of(
-        project: Project,
-        plan: TrainPlan,
-        planned: Sequence[Planned],
-        evaluation: Program,
-        sizes: Mapping[str, int],
-        precision: str,
-        kept: str,
-    ) -> Programs:
-        """`planned` and `evaluation` are what is computed of a batch, `sizes` those of a batch in training. The network computes in
-        `precision`, on parameters that are `kept` in another. Raises NotDifferentiable."""
-        steps = {EVALUATION: Step(narrowed(evaluation, precision, kept), {})}
-        drawn: dict[str, Drawn] = {}
-        for each in planned:
-            program = with_sizes(each.of_batch, sizes)
-            if each.name == AFTER:
-                steps[AFTER] = Step(resolve_float(program, kept), {})
-            elif each.step is None:
-                steps[each.name] = Step(narrowed(program, precision, kept), {})
-            else:
-                state = state_of(each.name)
-                found = update_program(
-                    project,
-                    plan.program.parameters,
-                    plan.update_rules(each.step),
-                    plan.settings["clip_norm"],
-                    state,
-                    plan.loss_scale,
-                )
-                hoisted = drawn[each.name] = Drawn.of(found)
-                update = hoisted.program
-                if plan.recomputes:
-                    program = Recompute().run(program)
-                scale = scale_path(state) if plan.loss_scale == DYNAMIC else plan.loss_scale
-                steps |= _update(each, program, update, precision, kept, scale)
-        places = {each.name: number for number, each in enumerate(planned)}
-        return Programs(steps, drawn, places, plan.settings["seed"])
-
-    def states(self, seed: int) -> dict[str, Array]:
-        """What the optimizers remember at first, and the sums of gradients, by path."""
-        found: dict[str, Array] = {}
-        for each in self.programs.values():
-            own = (p for p in each.program.parameters if p.path.startswith((f"{STATE}.", sum_path(""))))
-            found |= initial_weights(replace(each.program, parameters=tuple(own)), seed)
-        return found
-
-    def emitted(self, backend: Backend, plan: TrainPlan) -> dict[str, Artifact]:
-        """Each program as the backend says it, in files that are called `BLOCK_PROGRAM`."""
-
-        def one(key: str, step: Step) -> Artifact:
-            again = plan.recomputes and key != EVALUATION
-            options = EmitOptions(name=f"{plan.name}_{key}", training=True, recompute=again)
-            return emitted(lower(step.program, backend), backend, options)
-
-        return {key: one(key, step) for key, step in self.programs.items()}
-
-
-def _update(
-    planned: Planned, program: Program, update: Program, precision: str, kept: str, scale: Scale
-) -> dict[str, Step]:
-    name, trained = planned.name, planned.trained
-    if planned.reckoning is None:
-        return {program_name(name, WHOLE): whole_step(program, update, trained, LOSS, precision, kept, scale)}
-    return {
-        program_name(name, PART): part_of_step(
-            program, trained, planned.reckoning.sloped, precision, kept, scale, update
-        ),
-        program_name(name, REST): rest_of_step(update, trained, kept),
-        program_name(name, OUTPUTS): Step(_without_updates(narrowed(program, precision, kept)), {}),
-    }
-
-
-def program_name(update: str, what: str) -> str:
-    """What a program of an update is called."""
-    return update if update and what == WHOLE else "_".join(filter(None, (update, what)))
-
-
-def state_of(update: str) -> str:
-    """Where the optimizers of an update keep what they remember."""
-    return ".".join(filter(None, (STATE, update)))
-
-
-def _without_updates(program: Program) -> Program:
-    """A program without calls that changes no buffers."""
-    main = program.main
-    narrow = replace(main, body=_silent(main.body))
-    return DeadCode().run(program.with_functions({**program.functions, main.name: narrow}))
-
-
-def _silent(body: Iterable[Op]) -> tuple[Op, ...]:
-    """The operations without updates, in loops neither."""
-    return tuple(
-        replace(op, region=replace(op.region, body=_silent(op.region.body))) if op.region else op
-        for op in body
-        if op.op != "update"
-    )
 
 
 class CompiledTrainer:
@@ -224,6 +101,33 @@ class CompiledTrainer:
                 raise ValueError(f"`{path}` has another shape")
         self.workspace.put(given)
         self.scaled = self._scales(given)
+
+
+class StackedWorkspace:
+    """A workspace whose programs have one tensor for those of many layers, with a value for each: `stacks` says which paths stand in what."""
+
+    def __init__(self, workspace: Workspace, stacks: Mapping[str, Sequence[str]]) -> None:
+        self.workspace = workspace
+        self.stacks = stacks
+
+    def run(self, program: str, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        return self.workspace.run(program, inputs)
+
+    def values(self) -> dict[str, Array]:
+        found: dict[str, Array] = {}
+        for path, each in self.workspace.values().items():
+            found |= zip(self.stacks[path], each, strict=True) if path in self.stacks else {path: each}
+        return found
+
+    def put(self, values: Mapping[str, Array]) -> None:
+        self.workspace.put(in_stacks(values, self.stacks))
+
+
+def in_stacks(values: Mapping[str, Array], stacks: Mapping[str, Sequence[str]]) -> dict[str, Array]:
+    """The values with those that belong to a stack as that."""
+    whole = {path: np.stack([values[each] for each in members]) for path, members in stacks.items()}
+    inside = {each for members in stacks.values() for each in members}
+    return {**{path: each for path, each in values.items() if path not in inside}, **whole}
 
 
 class ReferenceWorkspace:

@@ -24,8 +24,9 @@ from dlc.passes.stored import in_bytes
 from dlc.passes.totals import totals
 from dlc.records import replace
 from dlc.runtime.compile import emitted, lower
-from dlc.runtime.compiled_training import EVALUATION, CompiledTrainer, Programs, ReferenceWorkspace
+from dlc.runtime.compiled_training import CompiledTrainer, ReferenceWorkspace, StackedWorkspace, in_stacks
 from dlc.runtime.drawn import Drawing, Drawn
+from dlc.runtime.step_programs import EVALUATION, MANY, Programs
 from dlc.runtime.together import Reckoning
 from dlc.runtime.training_setup import starting_weights
 from dlc.runtime.turns import Planned, Turns
@@ -75,11 +76,13 @@ class Trainers:
             return self._drawing(backend.trainer(self._setup(backend, device, weights, drawn=True)))
         made = self.compiled(backend, weights)
         workspace = backend.workspace(made.artifacts, made.values, device)
+        if made.steps.stacks:
+            workspace = StackedWorkspace(workspace, made.steps.stacks)
         return self._drawing(CompiledTrainer(made.steps, workspace, self._paths))
 
     def compiled(self, backend: Backend, weights: Weights = None) -> Compiled:
         """What a run of a backend that compiles steps is made of. Raises SpecError."""
-        steps = self._steps(backend.name, self.settings["precision"])
+        steps = self._steps(backend.name, self.settings["precision"], many=MANY)
         drawn = {name: self._drawn_by(steps, name) for name in steps.programs}
         return Compiled(steps, drawn, steps.emitted(backend, self.plan), self._values(steps, weights))
 
@@ -130,9 +133,10 @@ class Trainers:
         return tuple(each.path for each in self.plan.program.parameters)
 
     def _values(self, steps: Programs, weights: Weights) -> dict[str, Array]:
-        """What parameters, buffers, optimizers and sums begin with, by path."""
+        """What parameters, buffers, optimizers and sums begin with, by path; those that stand in stacks, as stacks."""
         values = starting_weights(self.block) if weights is None else weights
-        return {**values, **steps.states(self.settings["seed"])}
+        stacks = {path: steps.stacks[path] for path in steps.stacks if values.keys() >= {*steps.stacks[path]}}
+        return {**in_stacks(values, stacks), **steps.states(self.settings["seed"])}
 
     @cached_property
     def held_out(self) -> Reckoning:
@@ -201,14 +205,14 @@ class Trainers:
         )
         return emitted(lower(program, backend), backend, options)
 
-    def _steps(self, by: str, precision: str, kept: str = KEPT) -> Programs:
+    def _steps(self, by: str, precision: str, kept: str = KEPT, many: int | None = None) -> Programs:
         planned = self.turns.planned
         if self.plan.is_single:
             planned = (replace(planned[0], drawn=self.training.program),)
         project = self.block.spec.project
         try:
             return Programs.of(
-                project, self.plan, planned, self.evaluation.program, self.sizes, precision, kept
+                project, self.plan, planned, self.evaluation.program, self.sizes, precision, kept, many
             )
         except NotDifferentiable as error:
             raise SpecError(

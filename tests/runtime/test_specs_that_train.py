@@ -12,7 +12,7 @@ import dlc
 from dlc.ir.verify import verify
 from dlc.records import replace
 from dlc.resources import specs_path
-from dlc.runtime.compiled_training import Programs
+from dlc.runtime.step_programs import Programs
 from dlc.runtime.trainers import Trainers
 
 GRAPH = {"nodes": 12, "links": 20, "words": 6, "classes": 3, "hidden": 4}

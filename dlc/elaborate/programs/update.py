@@ -32,11 +32,13 @@ from dlc.elaborate.calls.resolve import resolve_parameters
 from dlc.elaborate.programs.elaborator import Elaborator
 from dlc.elaborate.state.body import Body, static_body
 from dlc.ir.builder import Builder
+from dlc.ir.loops import Loop, Sliced
 from dlc.ir.nodes import Function, Op, Param, Parameter, Program, Value
 from dlc.ir.paths import gradient_name
 from dlc.ir.splice import Names
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import flatten_calls
+from dlc.passes.stacked import Stack, stacked_states
 from dlc.passes.subexpressions import Subexpressions
 from dlc.records import dataclass, replace
 from dlc.syntax import ast
@@ -95,6 +97,7 @@ def update_program(
     clip_norm: float | None = None,
     state: str = STATE,
     scale: float | str | None = None,
+    stacks: Sequence[Stack] = (),
 ) -> Program:
     """What a step does with the gradients, which are inputs by `gradient_name`, beside the number of the step, `t`, from 1, and a
     rate for each rule. It has no outputs but a scale: parameters and what optimizers remember are updated.
@@ -102,8 +105,12 @@ def update_program(
     It has no calls: what all optimizers compute alike, `1 - beta ** t`, is computed once. What they remember lies below `state`. Gradients are clipped so that all of them together have no norm above `clip_norm`.
 
     Gradients are those of a loss times `scale`, and are divided by it. Where that is `DYNAMIC`, it is a buffer, and nothing but what is counted
-    for it changes where a gradient is not finite; `t` is then counted here, and no input, and the new scale is an output. Raises SpecError where an optimizer does not fit a parameter."""
-    types = {each.path: each.type for each in parameters}
+    for it changes where a gradient is not finite; `t` is then counted here, and no input, and the new scale is an output.
+
+    Where paths of rules are those of `stacks`, the optimizer updates each member by itself, in a loop that is taken apart where it need not turn; what it remembers
+    is stacked as well. Raises SpecError where an optimizer does not fit a parameter."""
+    known = {each.path: each for each in stacks}
+    types = {each.path: each.type for each in parameters} | {each.path: each.whole for each in stacks}
     trained = [path for rule in rules for path in rule.paths]
     body = _body(project, rules)
     b = body.emission.builder
@@ -126,9 +133,12 @@ def update_program(
     for rule, rate in zip(rules, rates, strict=True):
         for path in rule.paths:
             place = state_path(path, state)
-            work = partial(_updated, body, rule, path, types[path], grads[path], step, rate, place)
-            _told(body, path, work)
+            update = partial(_updated, body, rule, path)
+            if path in known:
+                update = partial(_updated_in_turns, update, b, known[path])
+            _told(body, path, partial(update, types[path], grads[path], step, rate, place))
     made = flatten_calls(_program(body, inputs, outputs))
+    made = stacked_states(made, stacks) if stacks else made
     made = made if finite is None else _guarded(made, finite, f"{state}.{SCALE}.")
     return DeadCode().run(Subexpressions().run(made))
 
@@ -249,6 +259,28 @@ def _updated(
     b.append(Op("param", (), (before,), (("path", path),)))
     after = _optimized(body, rule, path, before, grad, step, rate, place)
     b.append(Op("update", (after.name,), (), (("path", path),)))
+    return after
+
+
+def _updated_in_turns(
+    update: Callable[[TensorType, Value, Value, Value, str], Value],
+    b: Builder,
+    stack: Stack,
+    whole: TensorType,
+    grads: Value,
+    step: Value,
+    rate: Value,
+    place: str,
+) -> Value:
+    """Append a loop over the members of a stack that updates one a turn, as if its turns shared one parameter (`stacked_states`)."""
+    outside, b.body = b.body, []
+    grad = Value(b.fresh("gradient"), stack.type)
+    try:
+        after = update(stack.type, grad, step, rate, place)
+    finally:
+        turn, b.body = b.body, outside
+    loop = Loop(len(stack.members), tuple(turn), sequences=(Sliced(grads.name, 0, grad),), shared=True)
+    b.append(loop.op())
     return after
 
 
