@@ -12,14 +12,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import tvm_ffi
-from tvm import relax, s_tir, tirx
-from tvm.ir import Call, Constant, PointerType, PrimType
+from tvm import DataType, relax, s_tir, tirx
+from tvm.ir import Call, Constant, PointerType, PrimType, Range
+from tvm.sym import Analyzer
 
 from dlc_tvm.emission import substituted, variables
 from dlc_tvm.kernel_sizes import sums_of, with_sums
 from dlc_tvm.marks import BEGIN, END, PART, WHOLE, Mark
 from dlc_tvm.schedule.loops import ceil, decoded, integer, loop, loops, product
 
+ALIGNED = 64  # bytes, of what kernels are given
 OPAQUE = 8  # TVM's kOpaque: nothing may be fused with it
 
 
@@ -43,6 +45,10 @@ class Turn:
     operands: dict[Any, tuple[Any, Any]] = field(default_factory=dict)
     values: dict[Any, Any] = field(default_factory=dict)
     scratch: list[Any] = field(default_factory=list)
+    views: dict[Any, Any] = field(default_factory=dict)
+    """The buffers that are slices, with what they are slices of."""
+    placed: dict[Any, Any] = field(default_factory=dict)
+    """The results of kernels that stand in a stack."""
     own: dict[Any, Any] = field(default_factory=dict)
     """The kernel's variables for those of the function around it."""
 
@@ -120,18 +126,24 @@ class Turn:
         carried = self.mark.carried
         firsts = zip((self._value(each) for each in self.given[:carried]), outs[:carried], strict=True)
         before = [self._copy(first, state) for first, state in firsts]
-        turns = loop(self.count, lambda turn: _opaque("turn", self._turn(outs, turn)))
+        turns = loop(self.count, lambda turn: self._block(outs, turn))
         return tirx.stmt_seq(*before, turns)
+
+    def _block(self, outs: Sequence[Any], turn: Any) -> Any:
+        statements = self._turn(outs, turn)
+        return _opaque("turn", statements, list(self.views.values()))
 
     def _turn(self, outs: Sequence[Any], turn: Any) -> list[Any]:
         carried = self.mark.carried
         at = self.count - 1 - turn if self.mark.backwards else turn
         statements = self._enter(outs[:carried], at)
+        self._stand_in_stacks(outs[carried:], at)
         for binding in self.turn:
             statements += self._bound(binding)
         results = [self._value(each) for each in self.gives]
         for item, stack, axis in zip(results[carried:], outs[carried:], self.mark.stacked, strict=True):
-            statements.append(self._copy(item, stack, into=(axis, at)))
+            if item not in self.views or not self.views[item].source.source.same_as(stack):
+                statements.append(self._copy(item, stack, into=(axis, at)))
         return [*statements, *self._hand_on(results[:carried], outs[:carried])]
 
     def _enter(self, states: Sequence[Any], at: Any) -> list[Any]:
@@ -146,11 +158,42 @@ class Turn:
         values += states
         sequences = self.given[mark.carried : mark.carried + len(mark.sequences)]
         for sequence, axis in zip(sequences, mark.sequences, strict=True):
-            values.append(self._temporary("slice", types[len(values)]))
-            statements.append(self._copy(self._value(sequence), values[-1], out_of=(axis, at)))
+            whole, type = self._value(sequence), types[len(values)]
+            view = self._view(whole, axis, at, type)
+            values.append(view if view is not None else self._temporary("slice", type))
+            if view is None:
+                statements.append(self._copy(whole, values[-1], out_of=(axis, at)))
         captured = self.given[mark.carried + len(sequences) :][: len(types) - len(values)]
         self.values[self.begin.var] = [*values, *(self._value(each) for each in captured)]
         return statements
+
+    def _stand_in_stacks(self, stacks: Sequence[Any], at: Any) -> None:
+        """Let the results of kernels that are stacked stand where they belong in the stacks."""
+        kernels = {binding.var for binding in self.turn if _is_kernel(binding.value)}
+        items = zip(self.gives[self.mark.carried :], stacks, self.mark.stacked, strict=True)
+        for item, stack, axis in items:
+            if item in kernels and item not in self.placed:
+                view = self._view(stack, axis, at, item.ty)
+                if view is not None:
+                    self.placed[item] = view
+
+    def _view(self, whole: Any, axis: int, at: Any, type: Any) -> Any:
+        """The slice of a tensor as a buffer in its place; None where it is not in one piece, or perhaps not aligned as kernels take for granted."""
+        if axis or self.threads:
+            return None
+        shape = self._sizes(type.shape)
+        size = product(shape)
+        known = Analyzer().modular_set(size * (DataType(str(type.dtype)).bits // 8))
+        if int(known.base) % ALIGNED or int(known.coeff) % ALIGNED:
+            return None
+        offset = tirx.Var("offset", "int64")
+        view = tirx.decl_buffer(
+            shape, str(type.dtype), name="slice", elem_offset=offset, offset_factor=1, layout=None
+        )
+        one = Range.from_min_extent(at, integer(1))
+        region = tirx.BufferRegion(whole, [one, *(Range.from_min_extent(integer(0), each) for each in shape)])
+        self.views[view] = s_tir.MatchBufferRegion(view, region)
+        return view
 
     def _hand_on(self, nexts: Sequence[Any], states: Sequence[Any]) -> list[Any]:
         """What is carried gets its new value; one that is another's old value is kept aside first."""
@@ -171,7 +214,7 @@ class Turn:
     def _bound(self, binding: Any) -> list[Any]:
         """A binding as statements; what it binds is noted."""
         value = binding.value
-        if getattr(getattr(value, "op", None), "name", "") == "relax.call_tir":
+        if _is_kernel(value):
             return [self._kernel(binding.var, value)]
         # Else it gives another shape, which is the same, or a name to a value.
         self.values[binding.var] = self._value(value.value if isinstance(binding, relax.MatchCast) else value)
@@ -181,7 +224,11 @@ class Turn:
         """The statements of a kernel, on the buffers of this one."""
         (result,) = call.ty_args
         several = isinstance(result, relax.TupleType)
-        results = [self._temporary(str(var.name), each) for each in (result.fields if several else [result])]
+        if var in self.placed:
+            results = [self.placed[var]]
+        else:
+            types = result.fields if several else [result]
+            results = [self._temporary(str(var.name), each) for each in types]
         self.values[var] = results if several else results[0]
         arguments = [*(self._argument(each) for each in call.args[1]), *results]
         kernel = s_tir.renew_defs(self.builder.get()[call.args[0]])
@@ -202,8 +249,14 @@ class Turn:
         attributes = {"tirx.noalias": True, "s_tir": True, "tirx.is_scheduled": True, PART: True}
         function = tirx.PrimFunc([buffers.get(each, each) for each in table], body, PrimType("int32"))
         callee = self.builder.add_func(function.with_attrs(attributes), name)
-        given = [theirs.data if mine in buffers else theirs for mine, theirs in table.items()]
+        given = [self._pointer_to(theirs) if mine in buffers else theirs for mine, theirs in table.items()]
         return tirx.Evaluate(Call(callee, given, ret_ty=PrimType("int32")))
+
+    def _pointer_to(self, buffer: Any) -> Any:
+        if buffer not in self.views:
+            return buffer.data
+        first = tirx.BufferLoad(buffer, [integer(0)] * len(buffer.ty.shape))
+        return tirx.address_of(first)
 
     def _argument(self, expr: Any) -> Any:
         """An operand of a kernel: a tensor, or a size."""
@@ -245,15 +298,20 @@ def _bound_loop(variable: Any, extent: Any, tag: str, body: Any) -> Any:
     return tirx.For(variable, integer(0), integer(extent), tirx.ForKind.THREAD_BINDING, body, binding)
 
 
-def _opaque(name: str, statements: Sequence[Any]) -> Any:
-    """A block of which TVM need not find out what it reads and writes."""
-    return s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], name, tirx.stmt_seq(*statements)))
+def _opaque(name: str, statements: Sequence[Any], views: Sequence[Any] = ()) -> Any:
+    """A block of which TVM need not find out what it reads and writes, with views of parts of buffers."""
+    block = s_tir.SBlock([], [], [], name, tirx.stmt_seq(*statements), match_buffers=list(views))
+    return s_tir.SBlockRealize([], True, block)
 
 
 def _apart(body: Any) -> Any:
     """A kernel whose result TVM does not write over an operand that is read for the last time: tiles overlap at the end of an axis, and
     the second one would read what the first has written. (TVM looks at indices alone, and not into what is marked so.)"""
     return tirx.AttrStmt(integer(0), "extern_scope", integer(0), body)
+
+
+def _is_kernel(value: Any) -> bool:
+    return getattr(getattr(value, "op", None), "name", "") == "relax.call_tir"
 
 
 def _is_launched(body: Any) -> bool:

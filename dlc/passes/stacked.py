@@ -4,9 +4,9 @@ then a loop like any other, in which no path has an index.
 Before:
 
     model Net(%x: [B, 8]) -> (y: %y)
-        param h.0.weight: [8, 8] = normal
-        param h.1.weight: [8, 8] = normal
-        param h.2.weight: [8, 8] = normal
+        param h.0.weight: [8, 8]
+        param h.1.weight: [8, 8]
+        param h.2.weight: [8, 8]
     {
         %y: [B, 8] = loop(%x) {count=3, start=0, step=1} do (%each: [B, 8]) {
             %weight: [8, 8] = param() {path="h.{i}.weight"}
@@ -18,11 +18,11 @@ Before:
 After:
 
     model Net(%x: [B, 8]) -> (y: %y)
-        param h.0-2.weight: [3, 8, 8] = zeros
+        param "h.0-2.weight": [3, 8, 8] = zeros
     {
-        %weight: [3, 8, 8] = param() {path="h.0-2.weight"}
-        %y: [B, 8] = loop(%x, %weight) {count=3, start=0, step=1, sequences=[0], shared=true} do (%each: [B, 8], %weight_2: [8, 8]) {
-            %next: [B, 8] = matmul(%each, %weight_2)
+        %weight_2: [3, 8, 8] = param() {path="h.0-2.weight"}
+        %y: [B, 8] = loop(%x, %weight_2) {count=3, start=0, step=1, sequences=[0], shared=true} do (%each: [B, 8], %weight_3: [8, 8]) {
+            %next: [B, 8] = matmul(%each, %weight_3)
             yield %next
         }
     }
@@ -71,7 +71,7 @@ def of_layers(programs: Iterable[Program], apart: Sequence[frozenset[str]], leas
 
     A loop keeps its paths where one of these stands elsewhere, too: outside of it, or in a loop over others."""
     programs = tuple(programs)
-    types = {each.path: each.type for program in programs for each in program.parameters}
+    types = {each.name: each.type for program in programs for each in program.main.params}
     accesses = [each for program in programs for each in _accesses(program.main.body, None)]
     loops = {id(loop): loop for _, loop in accesses if loop is not None}
     wanted = {

@@ -2,7 +2,7 @@
 
 Before:
 
-    model update(%ws: [3, 8], %gs: [3, 8]) -> (new: %new) {
+    model Net(%ws: [3, 8], %gs: [3, 8]) -> (new: %new) {
         %new: [3, 8] = loop(%ws, %gs) {count=3, start=0, step=1, sequences=[0, 0], stacked=[0], shared=true} do (%w: [8], %g: [8]) {
             %rate: [] = const() {value=0.1}
             %step: [8] = mul(%g, %rate)
@@ -13,7 +13,7 @@ Before:
 
 After:
 
-    model update(%ws: [3, 8], %gs: [3, 8]) -> (new: %new) {
+    model Net(%ws: [3, 8], %gs: [3, 8]) -> (new: %new) {
         %rate: [] = const() {value=0.1}
         %step: [3, 8] = mul(%gs, %rate)
         %new: [3, 8] = sub(%ws, %step)
@@ -31,12 +31,14 @@ from dlc.ir.builder import Builder
 from dlc.ir.loops import LOOP, Loop, with_axis, without_axis
 from dlc.ir.nodes import Function, Op, Value
 from dlc.ir.splice import Names
+from dlc.ops import elementwise
 from dlc.records import dataclass, field, replace
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
 
 _ANY = frozenset({"const", "full", "size"})
 """What gives the same in each turn."""
+_ELEMENTWISE = frozenset({*(each.name for each in elementwise.OPS), "stop_gradient"})
 _REDUCTIONS = frozenset({"all", "any", "max", "min", "prod", "sum"})
 
 
@@ -51,6 +53,7 @@ def vectorized(function: Function) -> Function:
         if loop is None or not _is_apart(loop):
             body.append(op)
             continue
+        names.release(value.name for each in loop.body for value in each.outputs)
         turns = _Turns(loop, Builder(facts, names=names.fresh))
         turns.run()
         body += turns.b.body
@@ -69,7 +72,7 @@ def _is_taken(op: Op) -> bool:
         return True
     if op.callee or op.region is not None or not ops.known(op.op):
         return False
-    return ops.get(op.op).family == "elementwise" or op.op in _REDUCTIONS
+    return op.op in _ELEMENTWISE or op.op in _REDUCTIONS or ops.get(op.op).broadcast
 
 
 @dataclass(slots=True)
@@ -82,8 +85,11 @@ class _Turns:
     alike: dict[str, Value] = field(default_factory=dict)
     whole: dict[str, Value] = field(default_factory=dict)
     ranks: dict[str, int] = field(default_factory=dict)
+    named: dict[str, str] = field(default_factory=dict)
+    """The results of the loop by what gives them a turn."""
 
     def run(self) -> None:
+        self.named = {each.item: each.out.name for each in self.loop.stacked}
         for each in self.loop.sequences:
             self._put(each.arg, Value(each.source, with_axis(each.arg.type, 0, self.loop.count)))
         for op in self.loop.body:
@@ -107,7 +113,8 @@ class _Turns:
             op = replace(op, attrs=tuple((k, axes if k == "axis" else v) for k, v in op.attrs))
         else:
             operands = tuple(self._operand(name, op.out.type.rank) for name in op.inputs)
-        out = Value(self.b.fresh(op.out.name), with_axis(op.out.type, 0, self.loop.count))
+        name = self.named.pop(op.out.name, "") or self.b.fresh(op.out.name)
+        out = Value(name, with_axis(op.out.type, 0, self.loop.count))
         self.b.append(replace(op, inputs=operands, outputs=(out,)))
         self._put(op.out, out)
 

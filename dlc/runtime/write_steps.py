@@ -29,7 +29,7 @@ def write_steps(
 
     Of a block with several steps there is a program for each, and `BLOCK_before` and `BLOCK_after` where something is computed before and
     behind them. The JSON beside each program says under `training` what its inputs besides the batch's fields are called: `t`, the number of the
-    step from 1, a rate for each optimizer, shares; and what is drawn. Raises SpecError for a block or data that is wrong, a
+    step from 1, a rate for each optimizer, shares; and what is drawn. Parameters of many layers are one tensor, stacked in front; `stacks` says whose these are. Raises SpecError for a block or data that is wrong, a
     backend that compiles no steps, and, without `force`, files there that dlc did not write."""
     backend = find_backend(backend_name)
     if not backend.has("workspace"):
@@ -63,6 +63,10 @@ def _told(
     made: Compiled, key: str, artifact: Artifact, sizes: Mapping[str, int], planned: Planned | None
 ) -> Artifact:
     """The artifact with what it takes to train with it in its JSON."""
+    (name,) = (each for each in artifact.files if each.endswith(".json"))
+    facts = json.loads(artifact.files[name])
+    held = {path for path, _ in facts["parameters"]}
+    stacks = {path: list(members) for path, members in made.steps.stacks.items() if path in held}
     training: dict[str, Any] = {
         "names": dict(made.steps.programs[key].names),
         "draws": _draws(made.drawn[key], made.steps.programs[key].program.main.input_names, sizes),
@@ -71,8 +75,9 @@ def _told(
         step = planned.step
         pace = {} if step is None else {"every": step.every, "repeat": step.turns}
         training |= {**pace, "gives": dict(planned.gives)}
-    (name,) = (each for each in artifact.files if each.endswith(".json"))
-    facts = {**json.loads(artifact.files[name]), "training": training}
+    if stacks:
+        training["stacks"] = stacks
+    facts["training"] = training
     return replace(artifact, files={**artifact.files, name: json.dumps(facts, indent=1) + "\n"})
 
 

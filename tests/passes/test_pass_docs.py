@@ -19,8 +19,10 @@ from dlc.passes.lower import hoist_randomness, inline
 from dlc.passes.phases import Part, phases
 from dlc.passes.pipeline import LEVELS, LOWERED, TRAINING
 from dlc.passes.sizes import at_sizes
+from dlc.passes.stacked import of_layers, stacked
 from dlc.passes.stored import with_stored
 from dlc.passes.totals import totals
+from dlc.passes.vectorized import vectorized
 from dlc.passes.wide_constants import with_wide_constants
 from dlc.passes.wide_numbers import with_wide_numbers
 from passes.found import MODULES, PASSES
@@ -37,6 +39,8 @@ LOWERINGS: dict[str, Callable[[Program], Program]] = {
     "wide_numbers": with_wide_numbers,
     "held_numbers": within_floats,
     "stored": with_stored,
+    "stacked": lambda program: stacked(program, of_layers([program], [], 2)),
+    "vectorized": lambda program: program.with_functions({"Net": vectorized(program.main)}),
     "phases": lambda program: next(each.program for each in phases(program, STEPS) if each.name == "one"),
 }
 STEPS = (
