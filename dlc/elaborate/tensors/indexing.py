@@ -6,7 +6,7 @@ from typing import Any
 
 from dlc.diagnostics import Span
 from dlc.diagnostics import meaning as problems
-from dlc.elaborate.base.values import Archive, Tensor, show, type_name
+from dlc.elaborate.base.values import Archive, Tensor, show, type_name, unapplied
 from dlc.elaborate.state.body import Body
 from dlc.elaborate.tensors.archives import constant
 from dlc.elaborate.tensors.operators import emit
@@ -23,7 +23,22 @@ def index(body: Body, node: ast.Index, value: Any) -> Any:
         return _sequence(body, node, value)
     if isinstance(value, Archive) and len(node.items) == 1:
         return constant(body, node, value, body.evaluate(node.items[0]), node.span)
-    body.report.fail(problems.BAD_OPERANDS, node.span, op="[…]", left=type_name(value), right="an index")
+    body.report.fail(
+        problems.BAD_OPERANDS,
+        node.span,
+        op="[…]",
+        left=type_name(value),
+        right="an index",
+        help=_numbered(node) or unapplied(value),
+    )
+
+
+def _numbered(node: ast.Index) -> str:
+    """Help where a label was given a number, `as h[i]`."""
+    match node:
+        case ast.Index(ast.Labeled(label=ast.Label((str(word),))), (ast.Name(index),)):
+            return f'a number in a label is written `as "{word}.{{{index}}}"`; a loop gives its layers one by itself'
+    return ""
 
 
 def _sequence(body: Body, node: ast.Index, value: Any) -> Any:
