@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 
-from dlc.emit.arguments import Argument, argument_name, by_name, given, literal, python_type
+from dlc.emit.arguments import argument_name, by_name
 from dlc.emit.forms import call
 from dlc.emit.initial import Form, in_sizes, recognise
 from dlc.emit.layout import INDENT, layout
@@ -43,15 +43,14 @@ from dlc.emit.tree import (
 )
 from dlc.ir.index import upto_index
 from dlc.ir.nodes import Child, Function, Op, Param
-from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.splice import prefixed
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
-from dlc.types.terms import names, origin_free, term, untraced
-from dlc.types.traced import Term
+from dlc.types.terms import names, origin_free, untraced
 from dlc_jax import rows
 from dlc_jax.distributions import SCALES, drawn, draws, number, scale_of
 from dlc_jax.init_source import Item, result_type, trees_of, written
+from dlc_jax.parts import calling, condition, given_to, kind_of, turn_variable
 from dlc_jax.places import Counted, Layout, Stack, at, in_words, turn_key
 from dlc_jax.units import RESERVED, Units
 
@@ -208,7 +207,7 @@ class Init:
         )
         lines = [f"{INDENT}{name} = {text(by_name(expr, said))}" for name, expr in body.locals.items()]
         lines += written(items, trees, {**said, **{name: name for name in (*numbers, *body.extras.values())}})
-        keywords = [f"{said[name]}: {_type(function, name)}" for name in words]
+        keywords = [f"{said[name]}: {kind_of(function, name)}" for name in words]
         more = [f"{each}: float" for each in numbers] + [
             f"{name}: {self._kind(*each)}" for each, name in body.extras.items()
         ]
@@ -256,7 +255,7 @@ class Init:
 
     def _kind(self, source: str, name: str) -> str:
         found = (each for each in self.program.functions.values() if each.source == source)
-        return next((_type(each, name) for each in found), "int")
+        return next((kind_of(each, name) for each in found), "int")
 
 
 def _defaults(function: Function, words: Sequence[str]) -> dict[str, Expr]:
@@ -270,13 +269,6 @@ def _word(name: str, function: Function, own: Sequence[str]) -> str:
     usual = "d" if name[0] == "S" and name[1:].isdigit() else name
     word = WORDS.get(name, usual) if function.library else name
     return argument_name(name if word in own and word != name else word, RESERVED)
-
-
-def _type(function: Function, name: str) -> str:
-    setting = next((each for each in function.settings if each.name == name), None)
-    kind = python_type(setting.type) if setting is not None else "int"
-    optional = setting is not None and setting.default == Term("const", (None,))
-    return f"{kind or 'int'} | None" if optional else kind or "int"
 
 
 def _parts(layout: Layout, units: Units) -> Iterator[tuple[Param | None, tuple[str, Child | None]]]:
@@ -321,7 +313,7 @@ class _Body:
                 keys = self._keys(layout, param)
                 made, does_draw = self._value(param, self.inits.get(param.name) or param.init)
                 tree = "state" if param.kind == "buffer" else "params"
-                when = _when(param.when)
+                when = condition(param.when)
                 yield Item(
                     keys, (tree,), numbered(made, own), does_draw, when, reads=bool(self._sources(param))
                 )
@@ -330,7 +322,7 @@ class _Body:
                 for item in self._child(child, keys):
                     inside = {tree: self._containers(child, keys, item, tree) for tree in item.trees}
                     made = numbered(item.made, own)
-                    yield replace(item, made=made, when=_when(child.when), containers=inside)
+                    yield replace(item, made=made, when=condition(child.when), containers=inside)
 
     def _containers(self, child: Child, keys: tuple[str, ...], item: Item, tree: str) -> set[tuple[str, ...]]:
         below = self.init.places.containers(child.function, tree) if item.keys == keys else set()
@@ -445,7 +437,7 @@ class _Body:
         inits = _below(self.inits, child.path)
         function = self.init.program.functions[child.function]
         group = self.init.places.groups[self.function.name]
-        op = _call(group, child)
+        op = calling(group, child)
         stack = self.init.places.layout(self.function.name).stacks.get(upto_index(child.path))
         if child.count and stack is not None and stack.apart:
             yield self._apart(child, keys, function, op, stack)
@@ -476,7 +468,7 @@ class _Body:
         """What a function that makes an instance is given."""
         owner = self.init.program.functions[maker.function]
         values: list[tuple[str, Expr]] = [
-            (maker.said[name], _given(name, function if name in words(function) else owner, op))
+            (maker.said[name], given_to(name, function if name in words(function) else owner, op))
             for name in maker.words
         ]
         usual = {maker.said[name]: default for name, default in maker.defaults.items()}
@@ -525,7 +517,7 @@ class _Body:
         if rest and (len(maker.trees) > 1 or not child.path.startswith(f"{stack.stem}.")):
             raise ForOneSetting("parts in two trees that are put into layers")
         arguments = self._arguments(maker, function, inits, op)
-        number = _variable(op)
+        number = turn_variable(op)
         made = call(maker.name, *([Word("each")] if maker.draws else []), *arguments)
         turns, source = number, numbers(child.count, child.start, child.step)
         if maker.draws:
@@ -560,43 +552,8 @@ class _Body:
         return Item(keys, makers[0].trees, made, any(each.draws for each in makers))
 
 
-def _when(term: Term | None) -> Expr | None:
-    return None if term is None else numbered(expression(term))
-
-
 def _below(inits: Inits, path: str) -> Inits:
     return {each[len(path) + 1 :]: init for each, init in inits.items() if each.startswith(f"{path}.")}
-
-
-def _call(functions: Sequence[Function], child: Child) -> Op | None:
-    """The operation that calls an instance, or that did: one of its own function, if there is one."""
-    found = [
-        op for function in functions for op in walk_ops(function.body) if op.callee and op.path == child.path
-    ]
-    found += [child.call] if child.call is not None else []
-    same = [op for op in found if op.callee == child.function]
-    return next(iter(same or found), None)
-
-
-def _told(op: Op) -> list[Term]:
-    """What a call gives: static arguments, and sizes that the callee finds in its inputs."""
-    return [each for _, each in op.given] + [term(size) for _, size in op.known]
-
-
-def _variable(op: Op | None) -> str:
-    """The variable of the loop that a call reads."""
-    told = (part for each in _told(op) for part in each.parts()) if op is not None else ()
-    found = (str(part.args[0]) for part in told if isinstance(part, Term) and part.op == "each")
-    return identifier(next(found, "i"))
-
-
-def _given(name: str, function: Function, op: Op | None) -> Expr:
-    """What a call gives for a static parameter of what it calls."""
-    found = given(Argument(name, name, "int"), function, op) if op is not None else None
-    if found is not None:
-        return found
-    value = {**dict(function.sizes), **dict(function.static)}.get(name)
-    return literal(untraced(value))
 
 
 def _asks_for(condition: Expr, value: Expr) -> bool:

@@ -14,6 +14,7 @@ from dlc.emit.layout import INDENT, layout, listed
 from dlc.emit.settled import ForOneSetting
 from dlc.emit.tree import At, Binary, Expr, Pairs, Word, text, transform
 from dlc.records import dataclass, field, replace
+from dlc_jax.parts import by_condition
 from dlc_jax.places import Counted, key_of
 
 Lines = list[str]
@@ -171,7 +172,7 @@ def _statements(items: Sequence[Item], trees: Sequence[str]) -> Iterator[str]:
         held[tree] = {keys[:n] for keys in around for n in range(len(keys) + 1)}
         yield from layout(f"{tree}: {kind} = {text(_pairs(containers))}", 1)
     done: Done = {}
-    for condition, sides in _by_condition(sorted(items, key=is_inside)):
+    for condition, sides in by_condition(sorted(items, key=is_inside)):
         for word, side in zip((f"if {text(condition)}:" if condition else "", "else:"), sides, strict=True):
             if condition and side:
                 yield from layout(word, 1)
@@ -190,18 +191,6 @@ def _check_turns(items: Sequence[Item]) -> None:
 def _makes(item: Item) -> list[tuple[str, ...]]:
     """The places that it fills."""
     return [item.keys, *((*item.keys, label) for label in item.layers)]
-
-
-def _by_condition(items: Sequence[Item]) -> Iterator[tuple[Expr | None, tuple[list[Item], list[Item]]]]:
-    """The parts in order, those in a row that there are on one condition together, with those that there are where it does not hold."""
-    at: Expr | None = None
-    sides: tuple[list[Item], list[Item]] = ([], [])
-    for item in items:
-        if item.when not in (at, None if at is None else opposite(at)):
-            yield at, sides
-            at, sides = item.when, ([], [])
-        sides[item.when != at].append(item)
-    yield at, sides
 
 
 Done = dict[tuple[str, tuple[str, ...]], list["Expr | None"]]

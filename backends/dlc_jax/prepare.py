@@ -4,6 +4,8 @@ structure of the modules. What they were computed of goes where `apply` does not
     params["conv1_folded_weight"] = folded_weight(params["conv1"]["weight"], state["bn1"]["running_var"], …)
     del params["conv1"], params["bn1"]
     params["layer1"]["1:"] = jax.vmap(prepare_bottleneck)(params["layer1"]["1:"], state["layer1"]["1:"])
+
+Where static parameters decide which module stands somewhere, or how many do, a function takes these, as those of `init` do.
 """
 
 from __future__ import annotations
@@ -11,16 +13,47 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
+from dlc.emit.arguments import argument_name, by_name
+from dlc.emit.forms import call
 from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import snake, unique
-from dlc.emit.tree import Word, text
-from dlc.ir.nodes import Child, Param, walk
+from dlc.emit.origins import numbered
+from dlc.emit.ranges import numbers
+from dlc.emit.requirements import words
+from dlc.emit.tree import Arg, Binary, Call, Expr, Keyword, Word, text, walk
+from dlc.ir.index import upto_index
+from dlc.ir.nodes import Child, Param
+from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.splice import path_of
 from dlc.records import dataclass, field
-from dlc_jax.places import Layout, at
-from dlc_jax.units import Units
+from dlc_jax.parts import by_condition, calling, condition, given_to, kind_of, turn_variable
+from dlc_jax.places import Counted, Layout, at, in_words, key_of, turn_key
+from dlc_jax.units import RESERVED, Units
 
 Lines = list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The preparation of an instance: where it stands, by what, and when there is one to prepare. Of many under their numbers it stands in the turns
+    of a loop."""
+
+    place: Expr
+    made: Expr
+    when: Expr | None = None
+    turns: str = ""
+    over: Expr = Word("")
+
+    def expressions(self) -> tuple[Expr, ...]:
+        return (self.place, self.made, self.over, *(() if self.when is None else (self.when,)))
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """A function that prepares an instance, and the static parameters that it takes."""
+
+    name: str
+    words: tuple[str, ...]
 
 
 @dataclass
@@ -29,7 +62,7 @@ class Prepare:
 
     units: Units
     taken: set[str]
-    names: dict[str, str] = field(default_factory=dict)
+    makers: dict[str, Maker] = field(default_factory=dict)
     functions: list[Lines] = field(default_factory=list)
 
     @property
@@ -38,7 +71,11 @@ class Prepare:
 
     def lines(self) -> Lines:
         """The function `prepare`; those that it calls are in `functions`."""
-        return self._function(self.units.program.entry, "prepare")
+        main = self.units.program.main
+        said = {name: f"config.{argument_name(name, RESERVED)}" for name in words(main)}
+        steps = list(self._steps(main.name))
+        config = ["config: Config = CONFIG"] if _read(steps) else []
+        return self._function(main.name, "prepare", steps, config, said)
 
     def takes_state(self, name: str) -> bool:
         """Whether a buffer goes into what is prepared for an instance."""
@@ -59,46 +96,84 @@ class Prepare:
         return bool(_prepared(self._layout(name))) or any(self._prepares(child.function) for child in below)
 
     def _children(self, name: str) -> list[Child]:
-        """The instances for which something is prepared."""
-        same = (each[0] for each in self._layout(name).children.values())
-        return [child for child in same if self._prepares(child.function)]
+        """The instances for which something is prepared: of each module that may stand at a path, one."""
+        return [child for same in self._modules(name) for child in same if self._prepares(child.function)]
 
-    def _function(self, name: str, called: str) -> Lines:
-        lines = list(self._statements(name))
+    def _modules(self, name: str) -> Iterator[list[Child]]:
+        for same in self._layout(name).children.values():
+            yield list({self._group(child.function): child for child in reversed(same)}.values())[::-1]
+
+    def _group(self, name: str) -> str:
+        return self.units.places.groups[name][0].name
+
+    def _function(
+        self, name: str, called: str, steps: Sequence[Step], words: Sequence[str], said: dict[str, str]
+    ) -> Lines:
+        lines = list(self._statements(name, steps, said))
         depth = max((line.partition(" = ")[0].count("[") for line in lines if " = " in line), default=1)
         copy = "dict(params)" if depth == 1 else "jax.tree.map(lambda leaf: leaf, params)"
-        state = ", state: State" if self.takes_state(name) else ""
+        taken = ["params: Params", *(["state: State"] if self.takes_state(name) else [])]
+        taken += ["*", *words] if words else []
         return [
-            *layout(f"def {called}(params: Params{state}) -> Params:"),
+            *layout(f"def {called}({', '.join(taken)}) -> Params:"),
             f'{INDENT}"""The parameters that `apply` reads: what is computed of others once is in their place."""',
             f"{INDENT}params = {copy}",
             *lines,
             f"{INDENT}return params",
         ]
 
-    def _statements(self, name: str) -> Iterator[str]:
+    def _statements(self, name: str, steps: Sequence[Step], said: dict[str, str]) -> Iterator[str]:
         for param in _prepared(self._layout(name)):
             unit = self.units.add(param.init)
             read = ", ".join(self._read(name, source) for source in param.sources)
             yield from layout(f"{self._read(name, param.name)} = {unit.name}({read})", 1)
         gone = [self._read(name, path) for path in self._gone(name)]
         yield from _deleted(gone)
-        for child in self._children(name):
-            here = self._read(name, child.path)
-            made = self._maker(child.function)
-            made = f"jax.vmap({made})" if child.count else made
-            state = f", {self._read(name, child.path, 'state')}" if self.takes_state(child.function) else ""
-            indent = 1
-            if child.when is not None:
-                around, _, key = here.rpartition("[")
-                yield f"{INDENT}if {key[:-1]} in {around}:"
-                indent = 2
-            yield from layout(f"{here} = {made}({here}{state})", indent)
+        for when, sides in by_condition(steps):
+            heads = ("" if when is None else f"if {text(by_name(when, said))}:", "else:")
+            for head, side in zip(heads, sides, strict=True):
+                if when is not None and side:
+                    yield f"{INDENT}{head}"
+                yield from (line for step in side for line in _written(step, said, 1 + (when is not None)))
+
+    def _steps(self, name: str) -> Iterator[Step]:
+        for same in self._modules(name):
+            for child in same:
+                if self._prepares(child.function):
+                    yield self._step(name, child, by_itself=len(same) == 1)
+
+    def _step(self, name: str, child: Child, *, by_itself: bool) -> Step:
+        """`by_itself`: no other module may stand there."""
+        places = self.units.places
+        layout, op = places.layout(name), calling(places.groups[name], child)
+        keys = places.keys(layout, child.path)
+        stack = layout.stacks.get(upto_index(child.path))
+        turns = ""
+        over: Expr = Word("")
+        if child.count and stack is not None and stack.apart:
+            turns, over = turn_variable(op), numbers(child.count, child.start, child.step)
+            key = Counted.of(stack.labels[0], turn_key(stack.stem.rpartition(".")[2], turns))
+            keys = (*stack.keys, key, *in_words(keys[len(stack.keys) :]))
+        maker = self._maker(child.function)
+        function = self.units.program.functions[child.function]
+        own = words(self.units.program.functions[name])
+        given = [Keyword(each, numbered(given_to(each, function, op), own)) for each in maker.words]
+        trees = [at(Word(each), keys) for each in ("params", "state")[: 1 + self.takes_state(child.function)]]
+        if child.count and not turns:
+            one = call("partial", Word(maker.name), *given) if given else Word(maker.name)
+            made: Expr = Call(call("jax.vmap", one), tuple(trees))
+        else:
+            made = call(maker.name, *trees, *given)
+        when = condition(child.when)
+        if when is not None and by_itself:
+            *around, last = in_words(keys)
+            when = Binary("in", key_of(last), at(Word("params"), tuple(around)))
+        return Step(trees[0], made, when, turns, over)
 
     def _gone(self, name: str) -> Iterator[str]:
         """The instances that only went into what is prepared here: nobody applies them, nor reads what lies in them."""
         own = self.units.places.groups[name]
-        applied = {op.path for function in own for op in walk(function.body) if op.callee}
+        applied = {op.path for function in own for op in walk_ops(function.body) if op.callee}
         sources = [source for param in _prepared(self._layout(name)) for source in param.sources]
         for path in dict.fromkeys(source.rpartition(".")[0] for source in sources):
             here = self._layout(name).children.get(path, ())
@@ -117,7 +192,7 @@ class Prepare:
 
     @cached_property
     def _reached(self) -> set[str]:
-        bodies = (walk(function.body) for function in self.units.program.functions.values())
+        bodies = (walk_ops(function.body) for function in self.units.program.functions.values())
         return {path_of(op) for body in bodies for op in body if not op.callee and path_of(op)}
 
     def _read(self, name: str, path: str, tree: str = "params") -> str:
@@ -127,13 +202,34 @@ class Prepare:
             tree = "state"
         return text(at(Word(tree), found.keys, tensor=found.param is not None))
 
-    def _maker(self, name: str) -> str:
+    def _maker(self, name: str) -> Maker:
         group = self.units.places.groups[name][0]
-        if group.name not in self.names:
-            taken = {*self.taken, *self.names.values(), *(each.name for each in self.units.by_name.values())}
-            self.names[group.name] = unique(f"prepare_{snake(group.source.strip('_'))}", taken)
-            self.functions.append(self._function(name, self.names[group.name]))
-        return self.names[group.name]
+        if group.name not in self.makers:
+            taken = {*self.taken, *(each.name for each in self.makers.values())}
+            taken |= {each.name for each in self.units.by_name.values()}
+            own = unique(f"prepare_{snake(group.source.strip('_'))}", taken)
+            steps = list(self._steps(name))
+            function = self.units.program.functions[name]
+            read = _read(steps)
+            order = (*(each for each, _ in function.sizes), *(each.name for each in function.settings))
+            wanted = tuple(each for each in dict.fromkeys(order) if each in read)
+            self.makers[group.name] = Maker(own, wanted)
+            kinds = [f"{argument_name(each, RESERVED)}: {kind_of(function, each)}" for each in wanted]
+            said = {each: argument_name(each, RESERVED) for each in wanted}
+            self.functions.append(self._function(name, own, steps, kinds, said))
+        return self.makers[group.name]
+
+
+def _written(step: Step, said: dict[str, str], indent: int) -> Lines:
+    made, place, over = (text(by_name(each, said)) for each in (step.made, step.place, step.over))
+    head = layout(f"for {step.turns} in {over}:", indent) if step.turns else []
+    return [*head, *layout(f"{place} = {made}", indent + bool(step.turns))]
+
+
+def _read(steps: Sequence[Step]) -> set[str]:
+    """The static parameters that steps speak of."""
+    nodes = (node for step in steps for each in step.expressions() for node in walk(each))
+    return {node.name for node in nodes if isinstance(node, Arg)}
 
 
 def _prepared(layout: Layout) -> list[Param]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from dlc.ir.nodes import Attr, Function, Op, Program, walk
+from dlc.ir.nodes import Attr, Child, Function, Op, Program, walk
 from dlc.ir.splice import callees
 from dlc.once import once
 from dlc.passes.randomness import is_random
+from dlc.records import replace
 from dlc.types.tensor import TensorType
 
 # Ops that act on something besides their results.
@@ -74,3 +75,11 @@ def use_counts(function: Function) -> Counter[str]:
         if op.region is not None:
             counts.update(op.region.results)
     return counts
+
+
+def remembering(children: Iterable[Child], before: Iterable[Op], after: Iterable[Op]) -> tuple[Child, ...]:
+    """The instances of a function, with their calls in the body `before`, where the one `after` it has none of them any more: a class that is
+    emitted makes all."""
+    called = {op.path for op in walk(after) if op.callee}
+    gone = {op.path: op for op in walk(before) if op.callee and op.path not in called}
+    return tuple(replace(each, call=gone[each.path]) if each.path in gone else each for each in children)

@@ -23,10 +23,10 @@ from collections.abc import Iterable
 from functools import partial
 
 from dlc.ir.loops import Loop
-from dlc.ir.nodes import Child, Function, Op, Program, walk
+from dlc.ir.nodes import Function, Op, Program, walk
 from dlc.ir.splice import callees
 from dlc.once import once
-from dlc.passes.base import ACTING, each_function, functions_with, is_acting
+from dlc.passes.base import ACTING, each_function, functions_with, is_acting, remembering
 from dlc.passes.lower import drop_orphans
 from dlc.records import dataclass, replace
 
@@ -51,16 +51,7 @@ def _clean(function: Function, acting: frozenset[str]) -> Function:
     body = _live(function.body, live, acting)
     if len(body) == len(function.body) and body == function.body:
         return function
-    return replace(function, body=body, children=_remembering(function, body))
-
-
-def _remembering(function: Function, body: tuple[Op, ...]) -> tuple[Child, ...]:
-    """The instances, with their calls where the body has none of them any more: a class that is emitted makes all."""
-    called = {op.path for op in walk(body) if op.callee}
-    gone = {op.path: op for op in walk(function.body) if op.callee and op.path not in called}
-    return tuple(
-        replace(child, call=gone[child.path]) if child.path in gone else child for child in function.children
-    )
+    return replace(function, body=body, children=remembering(function.children, function.body, body))
 
 
 def _live(body: Iterable[Op], live: set[str], acting: frozenset[str]) -> tuple[Op, ...]:

@@ -13,6 +13,7 @@ from dlc.ir.loops import turning
 from dlc.ir.nodes import Function, Op, Param, Program, Region, Value
 from dlc.ir.paths import turn_paths
 from dlc.ir.splice import Names
+from dlc.passes.base import remembering
 from dlc.records import dataclass, field, replace
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
@@ -84,7 +85,10 @@ class Preparing(ABC):
 
     def run(self) -> Function:
         body = self.rewritten(self.function.body, None)
-        return self.added.applied(body) if self.added.params else self.function
+        if not self.added.params:
+            return self.function
+        made = self.added.applied(body)
+        return replace(made, children=remembering(made.children, self.function.body, body))
 
     @abstractmethod
     def rewritten(self, body: Iterable[Op], loop: Op | None) -> tuple[Op, ...]:

@@ -170,7 +170,7 @@ class ModelFamily:
     def stages(self) -> ModelFamily | None:
         """The same with modules for the stages of its loops; None where it has none, or they would not be the same network;
         and where passes have fitted the network to one mode."""
-        if self.staged or self.mode is not None or not any(map(_is_nested, self._ops)):
+        if self.staged or not any(map(_is_nested, self._ops)):
             return None
         own = self._traced(self.model, False, self.model.optional, frozenset())
         for staged in (NAMED, UNNAMED):
