@@ -77,7 +77,8 @@ def _geometry(d: JaxDrafter, op: Op, values: Mapping[str, Attr]) -> Iterator[Exp
 def _in_groups(keywords: Sequence[Expr]) -> bool:
     """Whether there may be more than one group: a setting may say so, too."""
     return any(
-        isinstance(each, Keyword) and each.name == "groups" and text(each.value) != "1" for each in keywords
+        isinstance(each, Keyword) and each.name == "groups" and text(numbered(each.value)) != "1"
+        for each in keywords
     )
 
 

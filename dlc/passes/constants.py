@@ -32,6 +32,7 @@ from dlc.passes.base import each_function
 from dlc.passes.randomness import is_random
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
+from dlc.types.terms import origin_free
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +70,7 @@ class Constants:
                 inner = tuple(self._body(op.region.body, known))
                 yield replace(op, region=Region(op.region.args, inner, op.region.results))
                 continue
-            results = evaluate(op, known)
+            results = evaluate(op, known) if _is_settled(op) else ()
             known.update((value.name, array) for value, array in zip(op.outputs, results, strict=False))
             if results and op.op != "const" and all(self._fits(op, array) for array in results):
                 yield from _constants(op, results)
@@ -78,6 +79,11 @@ class Constants:
 
     def _fits(self, op: Op, array: Array) -> bool:
         return array.size <= (1 if op.op in TERSE else self.limit)
+
+
+def _is_settled(op: Op) -> bool:
+    """Whether nothing in it comes from static parameters, as far as these are remembered: there, source is written that takes others."""
+    return all(origin_free(value) for _, value in op.attrs)
 
 
 def _constants(op: Op, results: tuple[Array, ...]) -> Iterator[Op]:

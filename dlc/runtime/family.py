@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations, islice
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from dlc.emit.spans import goes_over_a_list
 from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Op, Program, Turn, walk
 from dlc.ir.splice import statics_of
+from dlc.records import replace as replace_record
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.relations import OPPOSITE
@@ -53,6 +54,8 @@ class ModelFamily:
     """How it has modules for the stages of its loops, if it has (`elaborate/bodies/stages.py`)."""
     lowered: dict[int, tuple[Program, Program]] = field(default_factory=dict, compare=False, repr=False)
     """Programs that were asked for, before and after, at all settings: several are asked for more than once."""
+    told: dict[int, tuple[Program, Program]] = field(default_factory=dict, compare=False, repr=False)
+    """The same with the calls of parts that are applied in training only."""
 
     def program(self, training: bool) -> Program:
         """The model's program in one mode, with the inputs that it has. Raises SpecError."""
@@ -159,7 +162,14 @@ class ModelFamily:
     def _traced(
         self, model: Model, training: bool, inputs: tuple[str, ...], fixed: frozenset[str]
     ) -> Program:
-        return model.traced_program(training, inputs, fixed, staged=self.staged)
+        found = model.traced_program(training, inputs, fixed, staged=self.staged)
+        if self.mode is None or training:
+            return found
+        key = id(found)
+        if key not in self.told:
+            other = partial(model.traced_program, True, inputs, fixed, staged=self.staged)
+            self.told[key] = found, _with_idle_told(found, other)
+        return self.told[key][1]
 
     def _lowered(self, program: Program) -> Program:
         if id(program) not in self.lowered:
@@ -411,6 +421,22 @@ class ModelFamily:
             return tuple(static.items())
         given = {name: value for name, value in static.items() if name not in parts}
         return self.model.spec.point(definition, given, self.model.point.entry).static
+
+
+def _with_idle_told(program: Program, training: Callable[[], Program]) -> Program:
+    """A model's program outside of training, in which parts that are applied in training alone know how: what they are made with is told there."""
+    main = program.main
+    applied = {op.path for op in walk(main.body)}
+    idle = {child.path for child in main.children if child.call is None and child.path not in applied}
+    calls = {op.path: op for op in walk(training().main.body) if op.callee} if idle else {}
+    children = tuple(
+        replace_record(each, call=replace_record(calls[each.path], callee=each.function))
+        if each.path in idle and each.path in calls
+        else each
+        for each in main.children
+    )
+    told = replace_record(main, children=children)
+    return program.with_functions({**program.functions, main.name: told}) if idle else program
 
 
 def _names(values: Iterable[Any]) -> set[str]:

@@ -9,9 +9,7 @@ Under `jax.jit`: `static_argnames="config"`.
 """
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -30,23 +28,33 @@ class Config:
     depths: tuple[int, ...] = (3, 4, 6, 3)
     bottleneck: bool = True
     widths: tuple[int, ...] = (64, 128, 256, 512)
+    stem: int = 64
     classes: int = 1000
 
     def __post_init__(self) -> None:
-        if len(self.depths) != 4:
-            raise ValueError(f"depths must have length 4, not {len(self.depths)}")
-        if len(self.widths) != 4:
-            raise ValueError(f"widths must have length 4, not {len(self.widths)}")
-        if any(each < 1 for each in self.depths):
-            raise ValueError(f"each of depths must be at least 1, but depths is {self.depths}")
+        if not (not self.bottleneck or len(self.depths) >= 1):
+            raise ValueError(
+                "not bottleneck or len(depths) >= 1 must hold, "
+                f"but bottleneck is {self.bottleneck} and depths is {self.depths}"
+            )
+        if len(self.widths) < len(self.depths):
+            raise ValueError(
+                "len(widths) >= len(depths) must hold, "
+                f"but widths is {self.widths} and depths is {self.depths}"
+            )
+        if not all(each >= 1 for each in self.depths):
+            raise ValueError(
+                f"all(each >= 1 for each in depths) must hold, but depths is {self.depths}"
+            )
 
 
 CONFIG = Config()
 
 
-def init_layers(init: Callable[[Array], Any], key: Array, count: int) -> Any:
-    """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
-    return jax.vmap(init)(jax.random.split(key, count))
+def in_two_trees(layers: dict[str, tuple[Params, State]]) -> tuple[Params, State]:
+    """Parameters of layers by their names, and their state."""
+    params = {name: each for name, (each, _) in layers.items()}
+    return params, {name: each for name, (_, each) in layers.items()}
 
 
 def linear(params: Params, x: Array) -> Array:
@@ -130,6 +138,20 @@ def basic_block(params: Params, x: Array, *, stride: int) -> Array:
     return jax.nn.relu(x + y)
 
 
+def layer(params: Params, x: Array, *, depth: int, s: int, bottleneck_: bool) -> Array:
+    """A stage of ResNet, under `layer{…}`.
+
+    x: [B, channels, H, W]
+    -> [B, _, (H - 1) // (2 if s > 0 else 1) + 1, (W - 1) // (2 if s > 0 else 1) + 1]
+    """
+    for i in range(depth):
+        if bottleneck_:
+            x = bottleneck(params[str(i)], x, stride=2 if s > 0 and i == 0 else 1)
+        else:
+            x = basic_block(params[str(i)], x, stride=2 if s > 0 and i == 0 else 1)
+    return x
+
+
 def folded_weight(weight: Array, running_var: Array, gamma: Array) -> Array:
     return weight * (lax.rsqrt(running_var + 1e-5) * gamma)[:, None, None, None]
 
@@ -160,12 +182,12 @@ def init_batch_norm(channels: int, dtype: DTypeLike) -> tuple[Params, State]:
     return params, state
 
 
-def init_shortcut(key: Array, *, dtype: DTypeLike) -> tuple[Params, State]:
+def init_shortcut(key: Array, *, C: int, out: int, dtype: DTypeLike) -> tuple[Params, State]:
     """Initial parameters and state of `Shortcut`."""
     params: Params = {}
     state: State = {}
-    params["0"] = init_conv2d(key, 3, 64, 7, dtype)
-    params["1"], state["1"] = init_batch_norm(64, dtype)
+    params["0"] = init_conv2d(key, C, out, 1, dtype)
+    params["1"], state["1"] = init_batch_norm(out, dtype)
     return params, state
 
 
@@ -176,14 +198,16 @@ def init_bottleneck(
     keys = jax.random.split(key, 4)
     params: Params = {}
     state: State = {}
-    params["conv1"] = init_conv2d(keys[0], 3, 64, 7, dtype)
-    params["bn1"], state["bn1"] = init_batch_norm(64, dtype)
-    params["conv2"] = init_conv2d(keys[1], 3, 64, 7, dtype)
-    params["bn2"], state["bn2"] = init_batch_norm(64, dtype)
-    params["conv3"] = init_conv2d(keys[2], 3, 64, 7, dtype)
-    params["bn3"], state["bn3"] = init_batch_norm(64, dtype)
+    params["conv1"] = init_conv2d(keys[0], inputs, width, 1, dtype)
+    params["bn1"], state["bn1"] = init_batch_norm(width, dtype)
+    params["conv2"] = init_conv2d(keys[1], width, width, 3, dtype)
+    params["bn2"], state["bn2"] = init_batch_norm(width, dtype)
+    params["conv3"] = init_conv2d(keys[2], width, 4 * width, 1, dtype)
+    params["bn3"], state["bn3"] = init_batch_norm(4 * width, dtype)
     if stride != 1 or inputs != 4 * width:
-        params["downsample"], state["downsample"] = init_shortcut(keys[3], dtype=dtype)
+        params["downsample"], state["downsample"] = init_shortcut(
+            keys[3], C=inputs, out=4 * width, dtype=dtype
+        )
     return params, state
 
 
@@ -194,12 +218,54 @@ def init_basic_block(
     keys = jax.random.split(key, 3)
     params: Params = {}
     state: State = {}
-    params["conv1"] = init_conv2d(keys[0], 3, 64, 7, dtype)
-    params["bn1"], state["bn1"] = init_batch_norm(64, dtype)
-    params["conv2"] = init_conv2d(keys[1], 3, 64, 7, dtype)
-    params["bn2"], state["bn2"] = init_batch_norm(64, dtype)
+    params["conv1"] = init_conv2d(keys[0], inputs, width, 3, dtype)
+    params["bn1"], state["bn1"] = init_batch_norm(width, dtype)
+    params["conv2"] = init_conv2d(keys[1], width, width, 3, dtype)
+    params["bn2"], state["bn2"] = init_batch_norm(width, dtype)
     if stride != 1 or inputs != width:
-        params["downsample"], state["downsample"] = init_shortcut(keys[2], dtype=dtype)
+        params["downsample"], state["downsample"] = init_shortcut(
+            keys[2], C=inputs, out=width, dtype=dtype
+        )
+    return params, state
+
+
+def init_layer(
+    key: Array, *, depth: int, s: int, bottleneck: bool, channels: int, width: int, dtype: DTypeLike
+) -> tuple[Params, State]:
+    """Initial parameters and state of `Layer`."""
+    keys = jax.random.split(key, 2)
+    params: Params = {}
+    state: State = {}
+    if bottleneck:
+        more_params, more_state = in_two_trees(
+            {
+                str(i): init_bottleneck(
+                    each,
+                    inputs=channels if i == 0 else 4 * width,
+                    width=width,
+                    stride=2 if s > 0 and i == 0 else 1,
+                    dtype=dtype,
+                )
+                for i, each in enumerate(jax.random.split(keys[0], depth))
+            }
+        )
+        params |= more_params
+        state |= more_state
+    else:
+        more_params, more_state = in_two_trees(
+            {
+                str(i): init_basic_block(
+                    each,
+                    inputs=channels if i == 0 else width,
+                    width=width,
+                    stride=2 if s > 0 and i == 0 else 1,
+                    dtype=dtype,
+                )
+                for i, each in enumerate(jax.random.split(keys[1], depth))
+            }
+        )
+        params |= more_params
+        state |= more_state
     return params, state
 
 
@@ -217,128 +283,40 @@ def init(
     key: Array, config: Config = CONFIG, dtype: DTypeLike = jnp.float32
 ) -> tuple[Params, State]:
     """Initial parameters and state."""
-    keys = jax.random.split(key, 18)
-    params: Params = {"layer1": {}, "layer2": {}, "layer3": {}, "layer4": {}}
-    state: State = {"layer1": {}, "layer2": {}, "layer3": {}, "layer4": {}}
-    params["conv1"] = init_conv2d(keys[0], 3, 64, 7, dtype)
-    params["bn1"], state["bn1"] = init_batch_norm(64, dtype)
-    if config.bottleneck:
-        params["layer1"]["0"], state["layer1"]["0"] = init_bottleneck(
-            keys[1], inputs=64, width=config.widths[0], stride=1, dtype=dtype
-        )
-        params["layer1"]["1:"], state["layer1"]["1:"] = init_layers(
-            partial(
-                init_bottleneck,
-                inputs=4 * config.widths[0],
-                width=config.widths[0],
-                stride=1,
+    keys = jax.random.split(key, 3)
+    params: Params = {}
+    state: State = {}
+    params["conv1"] = init_conv2d(keys[0], 3, config.stem, 7, dtype)
+    params["bn1"], state["bn1"] = init_batch_norm(config.stem, dtype)
+    more_params, more_state = in_two_trees(
+        {
+            f"layer{s + 1}": init_layer(
+                each,
+                depth=config.depths[s],
+                s=s,
+                bottleneck=config.bottleneck,
+                channels=(
+                    config.stem
+                    if s == 0
+                    else 4 * config.widths[s - 1]
+                    if config.bottleneck
+                    else config.widths[s - 1]
+                ),
+                width=config.widths[s],
                 dtype=dtype,
-            ),
-            keys[3],
-            config.depths[0] - 1,
-        )
-        params["layer2"]["0"], state["layer2"]["0"] = init_bottleneck(
-            keys[5], inputs=4 * config.widths[0], width=config.widths[1], stride=2, dtype=dtype
-        )
-        params["layer2"]["1:"], state["layer2"]["1:"] = init_layers(
-            partial(
-                init_bottleneck,
-                inputs=4 * config.widths[1],
-                width=config.widths[1],
-                stride=1,
-                dtype=dtype,
-            ),
-            keys[7],
-            config.depths[1] - 1,
-        )
-        params["layer3"]["0"], state["layer3"]["0"] = init_bottleneck(
-            keys[9], inputs=4 * config.widths[1], width=config.widths[2], stride=2, dtype=dtype
-        )
-        params["layer3"]["1:"], state["layer3"]["1:"] = init_layers(
-            partial(
-                init_bottleneck,
-                inputs=4 * config.widths[2],
-                width=config.widths[2],
-                stride=1,
-                dtype=dtype,
-            ),
-            keys[11],
-            config.depths[2] - 1,
-        )
-        params["layer4"]["0"], state["layer4"]["0"] = init_bottleneck(
-            keys[13], inputs=4 * config.widths[2], width=config.widths[3], stride=2, dtype=dtype
-        )
-        params["layer4"]["1:"], state["layer4"]["1:"] = init_layers(
-            partial(
-                init_bottleneck,
-                inputs=4 * config.widths[3],
-                width=config.widths[3],
-                stride=1,
-                dtype=dtype,
-            ),
-            keys[15],
-            config.depths[3] - 1,
-        )
-    else:
-        params["layer1"]["0"], state["layer1"]["0"] = init_basic_block(
-            keys[2], inputs=64, width=config.widths[0], stride=1, dtype=dtype
-        )
-        params["layer1"]["1:"], state["layer1"]["1:"] = init_layers(
-            partial(
-                init_basic_block,
-                inputs=config.widths[0],
-                width=config.widths[0],
-                stride=1,
-                dtype=dtype,
-            ),
-            keys[4],
-            config.depths[0] - 1,
-        )
-        params["layer2"]["0"], state["layer2"]["0"] = init_basic_block(
-            keys[6], inputs=config.widths[0], width=config.widths[1], stride=2, dtype=dtype
-        )
-        params["layer2"]["1:"], state["layer2"]["1:"] = init_layers(
-            partial(
-                init_basic_block,
-                inputs=config.widths[1],
-                width=config.widths[1],
-                stride=1,
-                dtype=dtype,
-            ),
-            keys[8],
-            config.depths[1] - 1,
-        )
-        params["layer3"]["0"], state["layer3"]["0"] = init_basic_block(
-            keys[10], inputs=config.widths[1], width=config.widths[2], stride=2, dtype=dtype
-        )
-        params["layer3"]["1:"], state["layer3"]["1:"] = init_layers(
-            partial(
-                init_basic_block,
-                inputs=config.widths[2],
-                width=config.widths[2],
-                stride=1,
-                dtype=dtype,
-            ),
-            keys[12],
-            config.depths[2] - 1,
-        )
-        params["layer4"]["0"], state["layer4"]["0"] = init_basic_block(
-            keys[14], inputs=config.widths[2], width=config.widths[3], stride=2, dtype=dtype
-        )
-        params["layer4"]["1:"], state["layer4"]["1:"] = init_layers(
-            partial(
-                init_basic_block,
-                inputs=config.widths[3],
-                width=config.widths[3],
-                stride=1,
-                dtype=dtype,
-            ),
-            keys[16],
-            config.depths[3] - 1,
-        )
+            )
+            for s, each in enumerate(jax.random.split(keys[1], len(config.depths)))
+        }
+    )
+    params |= more_params
+    state |= more_state
     params["fc"] = init_linear(
-        keys[17],
-        4 * config.widths[3] if config.bottleneck else config.widths[3],
+        keys[2],
+        (
+            4 * config.widths[len(config.depths) - 1]
+            if config.bottleneck
+            else (config.stem, *config.widths)[len(config.depths)]
+        ),
         config.classes,
         dtype,
     )
@@ -398,9 +376,48 @@ def prepare_bottleneck(params: Params, state: State) -> Params:
     return params
 
 
-def prepare(params: Params, state: State) -> Params:
+def prepare_basic_block(params: Params, state: State) -> Params:
     """The parameters that `apply` reads: what is computed of others once is in their place."""
-    params = jax.tree.map(lambda leaf: leaf, params)
+    params = dict(params)
+    params["conv1_folded_weight"] = folded_weight(
+        params["conv1"]["weight"], state["bn1"]["running_var"], params["bn1"]["weight"]
+    )
+    params["conv1_folded_bias"] = folded_bias(
+        state["bn1"]["running_var"],
+        params["bn1"]["weight"],
+        state["bn1"]["running_mean"],
+        params["bn1"]["bias"],
+    )
+    params["conv2_folded_weight"] = folded_weight(
+        params["conv2"]["weight"], state["bn2"]["running_var"], params["bn2"]["weight"]
+    )
+    params["conv2_folded_bias"] = folded_bias(
+        state["bn2"]["running_var"],
+        params["bn2"]["weight"],
+        state["bn2"]["running_mean"],
+        params["bn2"]["bias"],
+    )
+    del params["conv1"], params["bn1"], params["conv2"], params["bn2"]
+    if "downsample" in params:
+        params["downsample"] = prepare_shortcut(params["downsample"], state["downsample"])
+    return params
+
+
+def prepare_layer(params: Params, state: State, *, depth: int, bottleneck: bool) -> Params:
+    """The parameters that `apply` reads: what is computed of others once is in their place."""
+    params = dict(params)
+    if bottleneck:
+        for i in range(depth):
+            params[str(i)] = prepare_bottleneck(params[str(i)], state[str(i)])
+    else:
+        for i in range(depth):
+            params[str(i)] = prepare_basic_block(params[str(i)], state[str(i)])
+    return params
+
+
+def prepare(params: Params, state: State, *, config: Config = CONFIG) -> Params:
+    """The parameters that `apply` reads: what is computed of others once is in their place."""
+    params = dict(params)
     params["conv1_folded_weight"] = folded_weight(
         params["conv1"]["weight"], state["bn1"]["running_var"], params["bn1"]["weight"]
     )
@@ -411,29 +428,12 @@ def prepare(params: Params, state: State) -> Params:
         params["bn1"]["bias"],
     )
     del params["conv1"], params["bn1"]
-    if "0" in params["layer1"]:
-        params["layer1"]["0"] = prepare_bottleneck(params["layer1"]["0"], state["layer1"]["0"])
-    if "1:" in params["layer1"]:
-        params["layer1"]["1:"] = jax.vmap(prepare_bottleneck)(
-            params["layer1"]["1:"], state["layer1"]["1:"]
-        )
-    if "0" in params["layer2"]:
-        params["layer2"]["0"] = prepare_bottleneck(params["layer2"]["0"], state["layer2"]["0"])
-    if "1:" in params["layer2"]:
-        params["layer2"]["1:"] = jax.vmap(prepare_bottleneck)(
-            params["layer2"]["1:"], state["layer2"]["1:"]
-        )
-    if "0" in params["layer3"]:
-        params["layer3"]["0"] = prepare_bottleneck(params["layer3"]["0"], state["layer3"]["0"])
-    if "1:" in params["layer3"]:
-        params["layer3"]["1:"] = jax.vmap(prepare_bottleneck)(
-            params["layer3"]["1:"], state["layer3"]["1:"]
-        )
-    if "0" in params["layer4"]:
-        params["layer4"]["0"] = prepare_bottleneck(params["layer4"]["0"], state["layer4"]["0"])
-    if "1:" in params["layer4"]:
-        params["layer4"]["1:"] = jax.vmap(prepare_bottleneck)(
-            params["layer4"]["1:"], state["layer4"]["1:"]
+    for s in range(len(config.depths)):
+        params[f"layer{s + 1}"] = prepare_layer(
+            params[f"layer{s + 1}"],
+            state[f"layer{s + 1}"],
+            depth=config.depths[s],
+            bottleneck=config.bottleneck,
         )
     return params
 
@@ -444,109 +444,38 @@ def apply(
     """x: [B, 3, H, W] -> logits: [B, classes]"""
     y = convolve2d(x, params["conv1_folded_weight"], stride=2, padding=3)
     x = jax.nn.relu(y + params["conv1_folded_bias"][:, None, None])
-    x = max_pool2d(x, 3, stride=2, padding=1)  # [B, 64, (H + 3) // 4, (W + 3) // 4]
-    if config.bottleneck:
-        x = bottleneck(params["layer1"]["0"], x, stride=1)
-        x, _ = lax.scan(
-            lambda x, layer: (bottleneck(layer, x, stride=1), None), x, params["layer1"]["1:"]
-        )
-        x = bottleneck(params["layer2"]["0"], x, stride=2)
-        x, _ = lax.scan(
-            lambda x, layer: (bottleneck(layer, x, stride=1), None), x, params["layer2"]["1:"]
-        )
-        x = bottleneck(params["layer3"]["0"], x, stride=2)
-        x, _ = lax.scan(
-            lambda x, layer: (bottleneck(layer, x, stride=1), None), x, params["layer3"]["1:"]
-        )
-        x = bottleneck(params["layer4"]["0"], x, stride=2)
-        x, _ = lax.scan(
-            lambda x, layer: (bottleneck(layer, x, stride=1), None), x, params["layer4"]["1:"]
-        )
-    else:
-        x = basic_block(params["layer1"]["0"], x, stride=1)
-        x, _ = lax.scan(
-            lambda x, layer: (basic_block(layer, x, stride=1), None), x, params["layer1"]["1:"]
-        )
-        x = basic_block(params["layer2"]["0"], x, stride=2)
-        x, _ = lax.scan(
-            lambda x, layer: (basic_block(layer, x, stride=1), None), x, params["layer2"]["1:"]
-        )
-        x = basic_block(params["layer3"]["0"], x, stride=2)
-        x, _ = lax.scan(
-            lambda x, layer: (basic_block(layer, x, stride=1), None), x, params["layer3"]["1:"]
-        )
-        x = basic_block(params["layer4"]["0"], x, stride=2)
-        x, _ = lax.scan(
-            lambda x, layer: (basic_block(layer, x, stride=1), None), x, params["layer4"]["1:"]
+    x = max_pool2d(x, 3, stride=2, padding=1)  # [B, stem, (H + 3) // 4, (W + 3) // 4]
+    for s in range(len(config.depths)):
+        x = layer(
+            params[f"layer{s + 1}"], x, depth=config.depths[s], s=s, bottleneck_=config.bottleneck
         )
     return linear(params["fc"], jnp.mean(x, axis=(2, 3))), state
 
 
-# What checkpoints call parts that have another place here; layers by their number.
-PATHS: dict[str, Any] = {
-    "layer1.1:": lambda i: f"{i + 1}",
-    "layer2.1:": lambda i: f"{i + 1}",
-    "layer3.1:": lambda i: f"{i + 1}",
-    "layer4.1:": lambda i: f"{i + 1}",
-}
-
-
-def filled(like: Params, flat: Params, place: str = "", path: str = "") -> Params:
+def arranged(like: Params, flat: Params, path: str = "") -> Params:
     """A tree of the same form as `like`, of parameters by their paths in checkpoints."""
     tree: Params = {}
     for name, value in like.items():
-        here = f"{place}.{name}" if place else name
-        label = PATHS.get(here, name)
-        prefix = f"{path}." if path else ""
-        if callable(label):
-            one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), value)
-            count = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
-            layers = [filled(one, flat, here, prefix + label(i)) for i in range(count)]
-            tree[name] = stack_layers(layers) if layers else empty(value)
-        elif isinstance(value, dict):
-            tree[name] = filled(value, flat, here, prefix + label)
+        part = path + name
+        if isinstance(value, dict):
+            tree[name] = arranged(value, flat, f"{part}.")
         else:
-            tree[name] = jnp.asarray(flat[prefix + label])
+            tree[name] = jnp.asarray(flat[part])
     return tree
-
-
-def empty(like: Params) -> Params:
-    """No layers, of the form that they would have."""
-    layers: Params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
-    return layers
-
-
-def one_layer(layers: Params, index: int) -> Params:
-    """One of equal layers, which stand along the first axis of every leaf."""
-    one: Params = jax.tree.map(lambda leaf: leaf[index], layers)
-    return one
-
-
-def stack_layers(layers: Sequence[Params]) -> Params:
-    """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
-    stacked: Params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
-    return stacked
 
 
 def from_flat(flat: Params, config: Config = CONFIG) -> tuple[Params, State]:
     """What `init` gives, of parameters by their paths in checkpoints."""
     params, state = jax.eval_shape(lambda key: init(key, config), jax.random.key(0))
-    return filled(params, flat), filled(state, flat)
+    return arranged(params, flat), arranged(state, flat)
 
 
-def to_flat(params: Params, place: str = "", path: str = "") -> Params:
-    """Parameters by their paths in checkpoints, each layer by itself."""
+def to_flat(params: Params, path: str = "") -> Params:
+    """Parameters by their paths in checkpoints."""
     flat: Params = {}
     for name, value in params.items():
-        here = f"{place}.{name}" if place else name
-        label = PATHS.get(here, name)
-        prefix = f"{path}." if path else ""
-        if callable(label):
-            count = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
-            for i in range(count):
-                flat |= to_flat(one_layer(value, i), here, prefix + label(i))
-        elif isinstance(value, dict):
-            flat |= to_flat(value, here, prefix + label)
+        if isinstance(value, dict):
+            flat |= to_flat(value, f"{path}{name}.")
         else:
-            flat[prefix + label] = value
+            flat[path + name] = value
     return flat

@@ -113,50 +113,69 @@ class Bottleneck(nn.Module):
         return F.relu(x + y)
 
 
+class Layer(nn.ModuleList):
+    """A stage of ResNet, under `layer{…}`."""
+
+    def __init__(self, depth: int, s: int, bottleneck: bool, channels: int, width: int) -> None:
+        if depth < 1:
+            raise ValueError(f"depth >= 1 must hold, but depth is {depth}")
+        super().__init__(
+            (
+                Bottleneck(
+                    channels if i == 0 else 4 * width, width, stride=2 if s > 0 and i == 0 else 1
+                )
+                if bottleneck
+                else BasicBlock(
+                    channels if i == 0 else width, width, stride=2 if s > 0 and i == 0 else 1
+                )
+            )
+            for i in range(depth)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        # [B, channels, H, W]
+        # -> [B, _, (H - 1) // (2 if s > 0 else 1) + 1, (W - 1) // (2 if s > 0 else 1) + 1]
+        for part in self:
+            x = part(x)
+        return x
+
+
 class ResNet(nn.Module):
     def __init__(
         self,
+        depths: tuple[int, ...] = (2, 3),
         bottleneck: bool = True,
         widths: tuple[int, ...] = (16, 32),
         stem: int = 8,
         classes: int = 1000,
     ) -> None:
         super().__init__()
-        if len(widths) != 2:
-            raise ValueError(f"widths must have length 2, not {len(widths)}")
+        if not (not bottleneck or len(depths) >= 1):
+            raise ValueError(
+                "not bottleneck or len(depths) >= 1 must hold, "
+                f"but bottleneck is {bottleneck} and depths is {depths}"
+            )
+        if len(widths) < len(depths):
+            raise ValueError(
+                "len(widths) >= len(depths) must hold, "
+                f"but widths is {widths} and depths is {depths}"
+            )
+        self.depths = depths
         self.conv1 = nn.Conv2d(3, stem, kernel_size=7, stride=2, padding=3)
-        self.layer1 = nn.ModuleList(
-            [
-                (
-                    Bottleneck(stem, widths[0], stride=1)
-                    if bottleneck
-                    else BasicBlock(stem, widths[0], stride=1)
+        for s in range(len(depths)):
+            self.add_module(
+                f"layer{s + 1}",
+                Layer(
+                    depths[s],
+                    s,
+                    bottleneck=bottleneck,
+                    channels=stem if s == 0 else 4 * widths[s - 1] if bottleneck else widths[s - 1],
+                    width=widths[s],
                 ),
-                (
-                    Bottleneck(4 * widths[0], widths[0], stride=1)
-                    if bottleneck
-                    else BasicBlock(widths[0], widths[0], stride=1)
-                ),
-            ]
+            )
+        self.fc = nn.Linear(
+            4 * widths[len(depths) - 1] if bottleneck else (stem, *widths)[len(depths)], classes
         )
-        self.layer2 = nn.ModuleList(
-            [
-                (
-                    Bottleneck(4 * widths[0], widths[1], stride=2)
-                    if bottleneck
-                    else BasicBlock(widths[0], widths[1], stride=2)
-                ),
-                *(
-                    (
-                        Bottleneck(4 * widths[1], widths[1], stride=1)
-                        if bottleneck
-                        else BasicBlock(widths[1], widths[1], stride=1)
-                    )
-                    for _ in range(2)
-                ),
-            ]
-        )
-        self.fc = nn.Linear(4 * widths[1] if bottleneck else widths[1], classes)
         self.register_load_state_dict_pre_hook(FoldNorms({"conv1": "bn1"}))
         self.init_weights()
         self.eval()
@@ -164,10 +183,8 @@ class ResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # [B, 3, H, W] -> [B, classes]
         x = F.relu(self.conv1(x))  # [B, stem, (H + 1) // 2, (W + 1) // 2]
         x = F.max_pool2d(x, 3, stride=2, padding=1)  # [B, stem, (H + 3) // 4, (W + 3) // 4]
-        x = self.layer1[0](x)  # [B, _, (H + 3) // 4, (W + 3) // 4]
-        x = self.layer1[1](x)
-        for layer in self.layer2:
-            x = layer(x)
+        for i in range(len(self.depths)):
+            x = getattr(self, f"layer{i + 1}")(x)
         return self.fc(x.mean(dim=(2, 3)))
 
     def train(self, mode: bool = True) -> Self:
