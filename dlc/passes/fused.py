@@ -51,9 +51,11 @@ class Layers:
             within = [child.function for child in owner.children if not child.path]
             if self.function.name in (*within, *((owner.name,) if within else ())):
                 return True
-            places = [child.path for child in owner.children if child.function == self.function.name]
-            others = {child.path for child in owner.children if child.function != self.function.name}
-            if not others.isdisjoint(places):
+            # (By all paths: two loops may say theirs alike, `{i}`, and go over other numbers.)
+            places = {True: set[str](), False: set[str]()}
+            for child in owner.children:
+                places[child.function == self.function.name].update(child.paths())
+            if not places[True].isdisjoint(places[False]):
                 return True
         return False
 

@@ -29,6 +29,8 @@ from dlc.ir.nodes import Attr, Function, Op, Program, Region
 from dlc.ir.splice import path_of
 from dlc.passes.base import each_function, functions_with, is_acting_or_random
 from dlc.records import dataclass, field, replace
+from dlc.types.dims import Dim
+from dlc.types.terms import origin_of
 
 Key = tuple[object, ...]
 
@@ -108,7 +110,11 @@ ALIKE: dict[str, Callable[[Op, str], object]] = {
 
 
 def exact(value: Attr) -> object:
-    """An attribute as a key that tells 1, 1.0, true, 0.0 and -0.0 apart."""
+    """An attribute as a key that tells 1, 1.0, true, 0.0 and -0.0 apart, and numbers of which one comes from another static parameter: they are equal
+    only here."""
     if isinstance(value, tuple):
         return tuple(map(exact, value))
-    return (type(value).__name__, repr(value)) if isinstance(value, bool | int | float) else value
+    if isinstance(value, Dim):
+        return value, origin_of(value)
+    number = isinstance(value, bool | int | float)
+    return (type(value).__name__, repr(value), origin_of(value)) if number else value

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Iterator
+import inspect
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -16,80 +15,31 @@ from dlc_jax.grad import ONCE
 from dlc_jax.load import module
 from jax_programs import inputs_of, weights_of
 from loop_specs import EVERY, STREAMS
+from small_settings import others, params
 
 import dlc
 from dlc.api import Model
-from dlc.diagnostics import SpecError
 from dlc.emit.names import identifier
 from dlc.runtime.interpret import run
 
 jax = pytest.importorskip("jax")
 
 SPECS = Path(__file__).parents[3] / "specs"
-TEXT = {"layers": 2, "d": 64, "heads": 4, "vocab": 100}
-# (file, model, settings, sizes of the inputs' open axes, optional inputs)
-CASES: tuple[tuple[str, str, dict[str, Any], dict[str, int], tuple[str, ...]], ...] = (
-    ("vision/mlp", "MLP", {}, {}, ()),
-    ("vision/mlp", "XOR", {}, {}, ()),
-    ("vision/lenet5", "LeNet5", {}, {}, ()),
-    ("vision/lenet5_1998", "LeNet5_1998", {}, {}, ()),
-    ("vision/alexnet", "AlexNet", {"size": 63, "hidden": 96, "classes": 10}, {"B": 1}, ()),
-    ("vision/vgg", "VGG", {"stages": [[8, 8], [16, 16]], "size": 32, "hidden": 64, "classes": 10}, {"B": 1}, ()),
-    ("vision/resnet", "ResNet", {"depths": [1, 2], "widths": [16, 32], "stem": 8}, {"H": 33, "W": 40}, ()),
-    ("vision/mobilenet_v2", "MobileNetV2", {}, {"B": 1, "H": 64, "W": 64}, ()),
-    ("vision/googlenet", "GoogLeNet", {"size": 64}, {"B": 1}, ()),
-    ("vision/vit", "ViT", {"size": 32, "patch": 8, "layers": 2, "d": 64, "heads": 4, "classes": 10}, {}, ()),
-    ("language/gpt2", "GPT2", {**TEXT, "context": 32}, {"T": 7}, ()),
-    ("language/gpt3", "GPT3", {**TEXT, "layers": 4, "context": 32}, {"T": 7}, ()),
-    ("language/llama3_8b", "Llama", {**TEXT, "kv_heads": 2, "ff": 96, "context": 32}, {"T": 7}, ()),
-    ("language/bert", "BERT", {**TEXT, "context": 32}, {"T": 7}, ("attention_mask", "token_type_ids")),
-    ("language/t5_small", "T5", {**TEXT, "head": 16}, {"T": 7, "S": 5}, ("attention_mask",)),
-    ("language/transformer", "Transformer", TEXT, {"T": 7, "S": 5}, ("attention_mask",)),
-    ("language/rnn_lm", "LSTM", {"d": 16, "hidden": 12, "vocab": 20}, {"T": 4}, ("h", "c")),
-    ("language/seq2seq", "Attentive", {"d": 16, "hidden": 12, "source_vocab": 20, "target_vocab": 20}, {"S": 4, "T": 3}, ("keep",)),
-    ("language/mamba", "Mamba", {"layers": 2, "d": 32, "s": 4, "vocab": 20}, {"T": 4}, ()),
-)  # fmt: skip
-QUICK = {"MLP", "LeNet5", "ResNet", "GPT2", "GPT3"}
-
-
-def others(model: Model, names: list[str]) -> Iterator[dict[str, Any]]:
-    """Settings that the spec accepts: several parameters at once at values that the emitter has not seen, then each alone that
-    is not among them."""
-    changes: list[dict[str, Any]] = []
-    for name in names:
-        tried = ({name: each} for each in _values(model.settings[name]))
-        changes += (change for change in tried if _accepted(model(**change)))
-    together: dict[str, Any] = {}
-    for change in changes:
-        if not together.keys() & change.keys() and _accepted(model(**together, **change)):
-            together |= change
-    alone = (change for change in changes if not set(change) <= set(together))
-    yield from itertools.chain([together], alone)
-
-
-def _values(value: Any) -> Iterator[Any]:
-    match value:
-        case bool():
-            yield not value
-        case int():
-            yield from (3 * value, value + 2, 2 * value)
-        case float():
-            yield 0.5 * value + 0.05
-        case list() | tuple():
-            yield [next(_values(each)) for each in value]
-
-
-def _accepted(model: Model) -> bool:
-    try:
-        return model.program is not None
-    except SpecError:
-        return False
 
 
 def flat(emitted: ModuleType, trees: Any) -> dict[str, Any]:
     """Parameters and state by path."""
     found = trees if isinstance(trees, tuple) else (trees,)
     return {path: value for tree in found for path, value in emitted.to_flat(tree).items()}
+
+
+def prepared(emitted: ModuleType, trees: tuple[Any, ...], given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What `apply` takes, where the file says that weights have to be prepared."""
+    if not hasattr(emitted, "prepare"):
+        return trees
+    taken = inspect.signature(emitted.prepare).parameters
+    config = {"config": given[0]} if "config" in taken else {}
+    return (emitted.prepare(*trees[: 1 + ("state" in taken)], **config), *trees[1:])
 
 
 def check(emitted: ModuleType, model: Model, config: Any, dims: dict[str, int]) -> None:
@@ -104,6 +54,7 @@ def check(emitted: ModuleType, model: Model, config: Any, dims: dict[str, int]) 
     back = flat(emitted, trees)
     assert back.keys() == weights.keys()
     trees = trees if isinstance(trees, tuple) else (trees,)
+    trees = prepared(emitted, trees, given)
     small = {name: value % 2 for name, value in inputs.items() if "mask" in name or "type" in name}
     inputs |= small | {
         each.name: inputs[each.name] > 0 for each in program.main.inputs if each.type.dtype == "bool"
@@ -121,15 +72,29 @@ def check(emitted: ModuleType, model: Model, config: Any, dims: dict[str, int]) 
         assert difference < 5e-4, (config, difference)
 
 
-@pytest.mark.parametrize(
-    ("file", "name", "settings", "dims", "optional"),
-    [pytest.param(*case, id=case[1], marks=() if case[1] in QUICK else pytest.mark.slow) for case in CASES],
-)
+NAMES = ("file", "name", "settings", "dims", "optional")
+Settings = dict[str, Any]
+
+
+@pytest.mark.parametrize(NAMES, params())
 def test_another_config_is_the_model_at_other_settings(
-    file: str, name: str, settings: dict[str, Any], dims: dict[str, int], optional: tuple[str, ...]
+    file: str, name: str, settings: Settings, dims: dict[str, int], optional: tuple[str, ...]
 ) -> None:
     model = dlc.load(SPECS / f"{file}.dl")[name](**settings).with_inputs(*optional)
-    emitted = module(model.emit("jax"))
+    at_other_settings(model, 1, dims)
+
+
+@pytest.mark.parametrize(NAMES, params(frozenset({"GPT2"})))
+def test_from_level_2_on_too(
+    file: str, name: str, settings: Settings, dims: dict[str, int], optional: tuple[str, ...]
+) -> None:
+    """What passes have fitted to one mode, on weights that the file prepares by itself."""
+    model = dlc.load(SPECS / f"{file}.dl")[name](**settings).with_inputs(*optional)
+    at_other_settings(model, 2, dims)
+
+
+def at_other_settings(model: Model, level: int, dims: dict[str, int]) -> None:
+    emitted = module(model.emit("jax", optimize=level))
     if not hasattr(emitted, "Config"):
         check(emitted, model, None, dims)
         return
