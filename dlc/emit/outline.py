@@ -71,7 +71,7 @@ class _Outliner:
             or not self.wanted(op)
             or not isinstance(parts.count, int)
             or not isinstance(parts.start, int)
-            or any(param.name.startswith(split(prefix)[0]) for param in self.function.params)
+            or _is_held(prefix, self.function)
         ):
             return op
         turns = (parts.count, parts.start, parts.step)
@@ -194,8 +194,26 @@ def _given_turn(function: Function) -> tuple[Function, dict[str, str]]:
 
 
 def varies(loop: Op) -> bool:
-    """Whether parts of a loop's turns are of other sizes, or have other arguments, by the number of the turn."""
-    return any(turned(told) for op in walk((loop,)) if op.path for told in terms_of(op))
+    """Whether parts of a loop's turns are of other sizes, or have other arguments, by the number of the turn, or not all turns have them."""
+    ops = list(walk((loop,)))
+    apart = (op for op in ops if op.condition is not None and turned(op.condition) and _has_parts(op))
+    return any(apart) or any(turned(told) for op in ops if op.path for told in terms_of(op))
+
+
+def _has_parts(choice: Op) -> bool:
+    regions = (each for each in (choice.region, choice.otherwise) if each is not None)
+    return any(op.path for region in regions for op in walk(region.body))
+
+
+def is_outlined(loop: Op, function: Function) -> bool:
+    """Whether what the turns of a loop do becomes a function of its own, so far as their parts tell."""
+    prefix = None if loop.region is None else _prefix(loop.region.body)
+    return prefix is not None and not _is_held(prefix, function)
+
+
+def _is_held(prefix: str, function: Function) -> bool:
+    """Whether a function itself has parameters where the turns have parts."""
+    return any(param.name.startswith(split(prefix)[0]) for param in function.params)
 
 
 def _prefix(body: Sequence[Op]) -> str | None:
