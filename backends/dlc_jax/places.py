@@ -129,6 +129,11 @@ def in_words(keys: Keys) -> tuple[str, ...]:
     return tuple(key if isinstance(key, str) else str(key) for key in keys)
 
 
+def by_turn(child: Child) -> bool:
+    """Whether the number of the turn says which layer of a loop it is: one of two."""
+    return child.when is not None and child.when.holds("each")
+
+
 @dataclass
 class Places:
     """The places of a program's parameters, by function and path."""
@@ -266,7 +271,9 @@ class Places:
         return layout
 
     def varies(self, group: Sequence[Function], child: Child) -> bool:
-        """Whether the layers of a loop have other parts, or of other sizes, by the number of the turn: no stack holds them."""
+        """Whether the layers of a loop are others, have other parts, or of other sizes, by the number of the turn: no stack holds them."""
+        if by_turn(child):
+            return True
         given = [told for function in group for _, told in self._given(function, child)]
         return any(told.holds("each") for told in given)
 

@@ -151,7 +151,7 @@ class Prepare:
         turns = ""
         over: Expr = Word("")
         if child.count and stack is not None and stack.apart:
-            turns, over = turn_variable(op), numbers(child.count, child.start, child.step)
+            turns, over = turn_variable(op, child), numbers(child.count, child.start, child.step)
             key = Counted.of(stack.labels[0], turn_key(stack.stem.rpartition(".")[2], turns))
             keys = (*stack.keys, key, *in_words(keys[len(stack.keys) :]))
         maker = self._maker(child.function)

@@ -106,7 +106,7 @@ class _Outliner:
             inputs=tuple(Value(new[each.name], each.type) for each in inputs),
             outputs=tuple((name, new[value]) for name, value in outputs),
             body=tuple(with_values(op, new) for op in body),
-            children=tuple(_inside(each, prefix, _condition(each.path, region.body)) for each in own),
+            children=tuple(_inside(each, prefix, _condition(each, region.body)) for each in own),
             static=self.function.static,
             training=self.function.training,
             settings=tuple(replace(each, default=None) for each in self.function.settings),
@@ -295,13 +295,14 @@ def _is_within(child: Child, turns: tuple[int, int, int]) -> bool:
     return bool(count) and {start + step * k for k in range(count)} < {*numbers}
 
 
-def _condition(path: str, body: Sequence[Op]) -> Term | None:
+def _condition(part: Child, body: Sequence[Op]) -> Term | None:
     """The condition under which a turn has a part; None where all turns have it."""
     for op in body:
         if op.condition is None or op.region is None or op.otherwise is None:
             continue
         for region, condition in ((op.region, op.condition), (op.otherwise, negated(op.condition))):
-            if any(path_of(each) == path for each in walk(region.body)):
+            placed = ((path_of(each), each.callee) for each in walk(region.body))
+            if (part.path, part.function) in placed:
                 return condition
     return None
 

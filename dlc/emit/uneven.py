@@ -155,6 +155,15 @@ class Part:
     op: Op
 
 
+@dataclass(frozen=True)
+class Placed:
+    """An instance in the turns of a row."""
+
+    row: Row
+    condition: Term | None
+    callee: str
+
+
 @dataclass
 class Group:
     """What is done on one condition, or otherwise; without a condition, one operation."""
@@ -182,7 +191,8 @@ class Uneven:
     read: set[str]
     """What others read of what the turns make."""
     indexed: Callable[[Op, Segment], Op]
-    children: list[Child] = field(default_factory=list)
+    placed: dict[str, list[Placed]] = field(default_factory=dict)
+    """By its path, what the turns have there."""
     gone: set[str] = field(default_factory=set)
     phis: dict[tuple[Slot, Slot], tuple[Term, Value]] = field(default_factory=dict)
     is_scattered: bool = False
@@ -230,6 +240,7 @@ class Uneven:
         left = left_by([(types[0][0], types[1][-1], given, taken)], self.sizes)
         if result is None or left is None:
             return None
+        self.children = list(self._children())
         ops = [*(Op(POP, (SKIPS.name,), (each,)) for each in pops), *self._with_phis(body)]
         out = Value(gives[-1], left_behind(types[1][-1], left))
         count, start, step = self.span
@@ -349,7 +360,8 @@ class Uneven:
                 inputs.append(name)
             found.append(Part(r, condition, replace(op, inputs=tuple(inputs))))
             if path:
-                self._place(row, path, condition, op.callee)
+                self.gone |= {each.path for each in row.ops}
+                self.placed.setdefault(path, []).append(Placed(row, condition, op.callee))
             kept = [value.name for k, value in enumerate(row.ops[0].outputs) if self._is_kept(row, k, pushed)]
             if kept:
                 found.append(Part(r, condition, Op(PUSH, (SKIPS.name, *kept), (), span=op.span)))
@@ -401,14 +413,22 @@ class Uneven:
                 return True
         return False
 
-    def _place(self, row: Row, path: str, condition: Term | None, callee: str) -> None:
-        """The instances of a row among those of the function."""
-        self.gone |= {op.path for op in row.ops}
-        count, start, step = self.span
-        if condition is not None:
-            count, start = self._some(row, condition)
-        if has_index(path):
-            self.children.append(Child(path, callee, count, start, step))
+    def _children(self) -> Iterator[Child]:
+        """The instances of the turns among those of the function."""
+        for path, placed in self.placed.items():
+            if not has_index(path):
+                continue
+            turns = [k for each in placed for k in each.row.turns]
+            if len(placed) > 1 and sorted(turns) != list(range(len(self.turns))):
+                raise Unsaid
+            for each in placed:
+                if len(placed) > 1:  # one or the other, which all turns have
+                    yield Child(path, each.callee, *self.span, when=each.condition and as_each(each.condition))
+                    continue
+                count, start, step = self.span
+                if each.condition is not None:
+                    count, start = self._some(each.row, each.condition)
+                yield Child(path, each.callee, count, start, step)
 
     def _some(self, row: Row, condition: Term) -> tuple[int, int]:
         """How many turns do something, and which is the first: as the condition has it, where that is a bound."""
@@ -538,9 +558,9 @@ def _insert(keys: Sequence[Any], order: list[Any]) -> None:
 def _by_place(turn: Segment) -> dict[Any, Op]:
     found: dict[Any, Op] = {}
     for op in turn.ops:
-        key: Any = op.span, op.op, 0
+        key: Any = op.span, op.op, op.callee, 0
         while key in found:
-            key = (*key[:2], key[2] + 1)
+            key = (*key[:3], key[3] + 1)
         found[key] = op
     return found
 
