@@ -162,7 +162,7 @@ def _uneven_rounds(
     function, run = taken_apart(about.function, original, about.names)
     others = [run if each is original else each for each in runs]
     about = replace(about, function=function)
-    made = _uneven(_completed(list(behind(run, function, left))), run, about, others, None)
+    made = _uneven(_completed(list(behind(run, function, left))), run, about, others, None, again=True)
     return None if made is None else (function, made)
 
 
@@ -177,8 +177,16 @@ Made = tuple[Op, set[str], list[Child], Last, list[Term]]
 
 
 def _uneven(
-    run: Sequence[Op], original: Sequence[Op], about: _About, runs: Sequence[list[Op]], kept: Kept | None
+    run: Sequence[Op],
+    original: Sequence[Op],
+    about: _About,
+    runs: Sequence[list[Op]],
+    kept: Kept | None,
+    *,
+    again: bool = False,
 ) -> Made | None:
+    """A loop of turns of which some do more, or something else. Said `again` of turns that could stand in loops behind one another, it is
+    one loop only where no bound parts them."""
     found = segments(run)
     is_plain = (
         found is not None and len(found) > 1 and all(each.count == 1 and not each.step for each in found)
@@ -216,6 +224,8 @@ def _uneven(
         return None
     loop, left = made
     if uneven.is_scattered and not is_outlined(loop, about.function):
+        return None
+    if again and uneven.parts_once():
         return None
     return (
         loop,

@@ -30,6 +30,7 @@ from dlc.ir.nodes import Child, Function, Op, Region, Turn, Value, walk
 from dlc.ir.splice import Names
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
+from dlc.types.relations import OPPOSITE
 from dlc.types.tensor import TensorType
 from dlc.types.terms import evaluate, negated, said
 from dlc.types.traced import Term, TracedInt
@@ -419,7 +420,9 @@ class Uneven:
             if not has_index(path):
                 continue
             turns = [k for each in placed for k in each.row.turns]
-            if len(placed) > 1 and sorted(turns) != list(range(len(self.turns))):
+            sources = {self.functions[each.callee].source for each in placed}
+            # (Two of one source at one place would be two ways through one instance.)
+            if len(placed) > 1 and (sorted(turns) != list(range(len(self.turns))) or len(sources) != len(placed)):
                 raise Unsaid
             for each in placed:
                 if len(placed) > 1:  # one or the other, which all turns have
@@ -469,6 +472,14 @@ class Uneven:
         """The conditions on which rows are done, each with its opposite as one: the way that it was decided, where both have rows."""
         asked = dict.fromkeys(filter(None, map(self._condition, self.rows)))
         return [each for each in asked if negated(each) not in asked or each in self.conditions]
+
+    def parts_once(self) -> bool:
+        """Whether the turns only part where their number reaches a bound: there loops may stand behind one another."""
+        return all(map(self._is_bound, self._groups()))
+
+    def _is_bound(self, condition: Term) -> bool:
+        sides = [each.op == "turn" for each in condition.args if isinstance(each, Term)]
+        return condition.op in OPPOSITE and any(sides) and sum(each.holds("turn") for each in condition.args) == 1
 
     def _side(self, condition: Term | None) -> tuple[Term | None, bool]:
         """The condition of a choice, and on which side of it stands what is done on this one."""
