@@ -81,7 +81,7 @@ class Pair:
         """An instance that both sides apply, each in its own way, may be made in two ways: that is another part."""
         yes, no = ({op.path: op for op in walk(each.body) if op.path} for each in (self.yes, self.no))
         for path in (yes.keys() & no.keys()) - self.common_paths:
-            if yes[path].callee == no[path].callee and signature(yes[path]) != signature(no[path]):
+            if yes[path].callee == no[path].callee and _made(yes[path]) != _made(no[path]):
                 raise Apart
 
     def _own(self, children: Sequence[Child]) -> tuple[Child, ...]:
@@ -447,6 +447,12 @@ def with_common_sizes(function: Function, others: Sequence[Function]) -> Functio
 def _is_same(name: str, size: Dim, twin: Op) -> bool:
     """Whether another call gives the same size."""
     return said(dict(twin.dims).get(name, size)) == said(size)
+
+
+def _made(op: Op) -> Any:
+    """How an instance is made, wherever it is applied."""
+    told = signature(replace(op, span=NO_SPAN))
+    return told, tuple((name, said(size)) for name, size in op.known)
 
 
 def _values(body: Sequence[Op]) -> Iterator[Value]:
