@@ -169,8 +169,9 @@ class Writer:
             if self.variables.holders.get(name) == target.name:
                 del self.variables.holders[name]  # either side may take it
         self.line(f"if {self.text(stmt.condition)}:")
-        own = [self.variables.holders.get(name, "") for name in names]
-        passed = [each for each in own if each and self.variables.last.get(each, -1) <= self._end(stmt)]
+        # What is read inside for the last time is done with on each side where that side is.
+        held = self.variables.holders.values()
+        passed = [each for each in held if self.variables.last.get(each, -1) <= self._end(stmt)]
         filled = self._side(stmt.then, stmt.results, names, passed)
         if not filled:  # nothing to do where it holds
             del self.lines[start:]
@@ -247,8 +248,8 @@ class Writer:
         names: Sequence[str],
         passed: Sequence[str],
     ) -> bool:
-        """One side's statements; False if there are none. Values in the variables of the results, which the other side may pass on
-        (`passed`), are read for the last time where this side does it."""
+        """One side's statements; False if there are none. Values that nothing reads behind the choice (`passed`) are read for the last
+        time where this side does it, whatever the other one does."""
         before, shapes = len(self.lines), dict(self.shapes)
         last = dict(self.variables.last)
         there = [each for each in results if each is not None]
