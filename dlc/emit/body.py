@@ -118,12 +118,12 @@ class Body:
 
     def _returns_choice(self, returned: str) -> bool:
         """Return what a choice in one line gives, where that is all that is returned."""
-        lines = self.writer.lines
-        name, _, chosen = lines[-1].strip().partition(" = ") if lines else ("", "", "")
+        lines, head = self.writer.lines, f"{INDENT * self.writer.indent}{returned} = "
+        chosen = lines[-1].removeprefix(head) if lines and lines[-1].startswith(head) else ""
         line = f"return {chosen}"
-        if name != returned or not isinstance(self.body[-1] if self.body else None, If) or self.last_note:
+        if " if " not in chosen or not isinstance(self.body[-1] if self.body else None, If) or self.last_note:
             return False
-        if " if " not in chosen or len(INDENT) * self.writer.indent + len(line) > WIDTH:
+        if len(INDENT) * self.writer.indent + len(line) > WIDTH:
             return False
         lines.pop()
         self.writer.line(line)
