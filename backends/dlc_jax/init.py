@@ -322,7 +322,9 @@ class _Body:
                 for item in self._child(child, keys):
                     inside = {tree: self._containers(child, keys, item, tree) for tree in item.trees}
                     made = numbered(item.made, own)
-                    yield replace(item, made=made, when=None if by_turn(child) else condition(child.when), containers=inside)
+                    yield replace(
+                        item, made=made, when=None if by_turn(child) else condition(child.when), containers=inside
+                    )
 
     def _containers(self, child: Child, keys: tuple[str, ...], item: Item, tree: str) -> set[tuple[str, ...]]:
         below = self.init.places.containers(child.function, tree) if item.keys == keys else set()
@@ -541,7 +543,10 @@ class _Body:
 
     def _either(self, child: Child, keys: tuple[str, ...], stack: Stack) -> Iterator[Item]:
         """The layers of a loop of which each is one of two by its number; said with the first of these."""
-        layout, group = self.init.places.layout(self.function.name), self.init.places.groups[self.function.name]
+        layout, group = (
+            self.init.places.layout(self.function.name),
+            self.init.places.groups[self.function.name],
+        )
         one, other = layout.children[child.path]
         if child is not one or one.when is None:
             return

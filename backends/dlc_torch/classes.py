@@ -412,7 +412,9 @@ def _filled(param: Param) -> Expr:
 
 def _holding(holder: Holder) -> Class:
     draft = Draft(holder.function, (), (), ())
-    return Class((holder.function.name,), [draft], holder.root, list(holder.inits), is_holder=True, turns=holder.turns)
+    return Class(
+        (holder.function.name,), [draft], holder.root, list(holder.inits), is_holder=True, turns=holder.turns
+    )
 
 
 def _calls(body: Iterable[Op], loop: Op | None = None) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,5 @@
-"""Turns of which some do more than others, and which keep values for the turns of a later loop: the way down and up of a U-Net.
+"""Turns of which some do more than others, or something else, and which keep values for the turns of a later loop: the way down and up of
+a U-Net, blocks that alternate.
 
 turn 0: a, x = Down(x); x = Halve(x)          skips = []
 turn 1: a, x = Down(x); x = Halve(x)          for i in range(3):
@@ -8,7 +9,7 @@ turn 0: x = Up(x, a of turn 2)                    if i < 2: x = Halve(x)
 turn 1: x = Up(x, a of turn 1)                for i in range(3):
 turn 2: x = Up(x, a of turn 0)                    x = Up(x, skips.pop())
 
-What some turns do only stands behind a condition that was decided on the number of the turn. What is kept is a list that is taken from
+What some turns do only stands behind a condition that was decided on the number of the turn; what others do instead, on its other side. What is kept is a list that is taken from
 its end: the later loop reads each value once, the last ones first. The operations for it are there in emission only: `listed` makes
 the list, `push` adds to it, `pop` takes its last."""
 
@@ -422,11 +423,15 @@ class Uneven:
             turns = [k for each in placed for k in each.row.turns]
             sources = {self.functions[each.callee].source for each in placed}
             # (Two of one source at one place would be two ways through one instance.)
-            if len(placed) > 1 and (sorted(turns) != list(range(len(self.turns))) or len(sources) != len(placed)):
+            if len(placed) > 1 and (
+                sorted(turns) != list(range(len(self.turns))) or len(sources) != len(placed)
+            ):
                 raise Unsaid
             for each in placed:
                 if len(placed) > 1:  # one or the other, which all turns have
-                    yield Child(path, each.callee, *self.span, when=each.condition and as_each(each.condition))
+                    yield Child(
+                        path, each.callee, *self.span, when=each.condition and as_each(each.condition)
+                    )
                     continue
                 count, start, step = self.span
                 if each.condition is not None:
@@ -479,7 +484,11 @@ class Uneven:
 
     def _is_bound(self, condition: Term) -> bool:
         sides = [each.op == "turn" for each in condition.args if isinstance(each, Term)]
-        return condition.op in OPPOSITE and any(sides) and sum(each.holds("turn") for each in condition.args) == 1
+        return (
+            condition.op in OPPOSITE
+            and any(sides)
+            and sum(each.holds("turn") for each in condition.args) == 1
+        )
 
     def _side(self, condition: Term | None) -> tuple[Term | None, bool]:
         """The condition of a choice, and on which side of it stands what is done on this one."""

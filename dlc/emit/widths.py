@@ -203,7 +203,9 @@ def left_by(ends: Sequence[Ends], sizes: Sizes) -> Last | None:
                 )  # (no turn, no network)
             elif base is not None and base.op == "for" and raw.symbols == {name}:
                 key, last = raw, sizes.by_turn.behind(said(common))
-            elif raw == Dim.symbol(name) and (element := sizes.next_of(said(taken), said(common))) is not None:
+            elif (
+                raw == Dim.symbol(name) and (element := sizes.next_of(said(taken), said(common))) is not None
+            ):
                 last = element
             else:
                 return None
@@ -421,7 +423,9 @@ class Sizes:
         from_end = (self.count + places[0] - Dim.opaque(length_of(two[0]))).constant
         if from_end is None or from_end >= 0:
             return None
-        element = _end_of(two[0]) if from_end == -1 else Term("index", (two[0], Term("const", (int(from_end),))))
+        element = (
+            _end_of(two[0]) if from_end == -1 else Term("index", (two[0], Term("const", (int(from_end),))))
+        )
         return Dim.opaque(element)
 
     def _place(self, told: Term) -> int | None:
