@@ -9,9 +9,9 @@ turn 0: x = Up(x, a of turn 2)                    if i < 2: x = Halve(x)
 turn 1: x = Up(x, a of turn 1)                for i in range(3):
 turn 2: x = Up(x, a of turn 0)                    x = Up(x, skips.pop())
 
-What some turns do only stands behind a condition that was decided on the number of the turn; what others do instead, on its other side. What is kept is a list that is taken from
-its end: the later loop reads each value once, the last ones first. The operations for it are there in emission only: `listed` makes
-the list, `push` adds to it, `pop` takes its last."""
+What some turns do only stands behind a condition that was decided on the number of the turn; what others do instead, on its other side.
+What is kept is a list that is taken from its end: the later loop reads each value once, the last ones first. The operations for it are
+there in emission only: `listed` makes the list, `push` adds to it, `pop` takes its last."""
 
 from __future__ import annotations
 

@@ -140,8 +140,11 @@ class Writer:
         return [*own[:-1], *_held_name(stmt.expr), *reused, plain, *_part_name(stmt.expr), plain]
 
     def _reused(self, target: Target, expr: Expr) -> list[str]:
-        """The variable that the value is a further form of: `x = F.relu(x)`, `x = x + y`."""
-        read = list(dict.fromkeys(refs(expr)))
+        """The variable that the value is a further form of: `x = F.relu(x)`, `x = x + y`; none of which only the dtype is read."""
+        of_values = transform(
+            expr, lambda node: Word("") if isinstance(node, Dot) and node.name == "dtype" else node
+        )
+        read = list(dict.fromkeys(refs(of_values)))
         leads = len(read) == 1 or (isinstance(expr, Binary) and expr.left == Ref(read[0]) if read else False)
         return [self.variables.names[read[0]]] if leads and self.dtypes.get(read[0]) == target.dtype else []
 
