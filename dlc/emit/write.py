@@ -280,7 +280,8 @@ class Writer:
         for each in sides:
             if isinstance(each, Ref) and each.value in self.variables.names:
                 name = self.variables.names[each.value]
-                if self._ends_inside(each.value, stmt) and name not in others:
+                is_goal = name in hints or not hints  # (what a choice around it gives has a variable)
+                if self._ends_inside(each.value, stmt) and name not in others and is_goal:
                     self.variables.last[target.name] = max(self.variables.last.get(target.name, 0), self.at)
                     return name
         own = [hint for hint in self.variables.hints.get(target.name, ()) if not self.is_generated(hint)]
