@@ -50,8 +50,8 @@ from dlc.types.terms import names, origin_free, untraced
 from dlc_jax import rows
 from dlc_jax.distributions import SCALES, drawn, draws, number, scale_of
 from dlc_jax.init_source import Item, result_type, trees_of, written
-from dlc_jax.parts import calling, condition, given_to, kind_of, turn_variable
-from dlc_jax.places import Counted, Layout, Stack, at, by_turn, in_words, turn_key
+from dlc_jax.parts import by_turn, calling, condition, given_to, kind_of, turn_variable
+from dlc_jax.places import Counted, Layout, Stack, at, in_words, turn_key
 from dlc_jax.units import RESERVED, Units
 
 Lines = list[str]
@@ -323,7 +323,10 @@ class _Body:
                     inside = {tree: self._containers(child, keys, item, tree) for tree in item.trees}
                     made = numbered(item.made, own)
                     yield replace(
-                        item, made=made, when=None if by_turn(child) else condition(child.when), containers=inside
+                        item,
+                        made=made,
+                        when=None if by_turn(child) else condition(child.when),
+                        containers=inside,
                     )
 
     def _containers(self, child: Child, keys: tuple[str, ...], item: Item, tree: str) -> set[tuple[str, ...]]:

@@ -59,6 +59,11 @@ def kind_of(function: Function, name: str) -> str:
     return f"{kind or 'int'} | None" if optional else kind or "int"
 
 
+def by_turn(child: Child) -> bool:
+    """Whether the number of the turn says which layer of a loop it is: one of two."""
+    return child.when is not None and child.when.holds("each")
+
+
 class Conditional(Protocol):
     @property
     def when(self) -> Expr | None: ...

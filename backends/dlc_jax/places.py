@@ -25,6 +25,7 @@ from dlc.records import dataclass, field
 from dlc.types.dims import Dim
 from dlc.types.terms import names, origin_free, term
 from dlc.types.traced import Term
+from dlc_jax.parts import by_turn
 
 Keys = tuple[str | int, ...]
 """Keys of the tree from the outside in; a number takes one layer of those that stand along the first axis."""
@@ -127,11 +128,6 @@ def key_of(key: str) -> Expr:
 def in_words(keys: Keys) -> tuple[str, ...]:
     """The keys with numbers as texts."""
     return tuple(key if isinstance(key, str) else str(key) for key in keys)
-
-
-def by_turn(child: Child) -> bool:
-    """Whether the number of the turn says which layer of a loop it is: one of two."""
-    return child.when is not None and child.when.holds("each")
 
 
 @dataclass
