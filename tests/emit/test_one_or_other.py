@@ -216,3 +216,13 @@ def test_a_bound_parts_loops_behind_one_another() -> None:
     text = SPECS["two kinds in one list"].replace("layer % every == 0", "layer < every")
     (source,) = dlc.loads(PARTS + text)["M"](layers=7, every=3).emit("torch").files.values()
     assert "range(every)" in str(source) and "range(layers - every)" in str(source)
+
+
+def test_a_state_that_may_be_given_is_an_input() -> None:
+    text = """
+model M(hidden: int = 4)(x: [B, T, 3], h: [1, B, hidden] = none) -> (y: [B, T, hidden], last: [1, B, hidden]) {
+    return gru(hidden)(x, h) as rnn
+}
+"""
+    (source,) = dlc.loads(text)["M"].emit("torch").files.values()
+    assert "h: Tensor | None = None" in str(source) and "self.rnn(x, h)" in str(source)
