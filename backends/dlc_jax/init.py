@@ -50,7 +50,7 @@ from dlc.types.terms import names, origin_free, untraced
 from dlc_jax import rows
 from dlc_jax.distributions import SCALES, drawn, draws, number, scale_of
 from dlc_jax.init_source import Item, result_type, trees_of, written
-from dlc_jax.parts import calling, condition, given_to, kind_of, turn_variable
+from dlc_jax.parts import by_turn, calling, condition, given_to, kind_of, turn_variable
 from dlc_jax.places import Counted, Layout, Stack, at, in_words, turn_key
 from dlc_jax.units import RESERVED, Units
 
@@ -322,7 +322,12 @@ class _Body:
                 for item in self._child(child, keys):
                     inside = {tree: self._containers(child, keys, item, tree) for tree in item.trees}
                     made = numbered(item.made, own)
-                    yield replace(item, made=made, when=condition(child.when), containers=inside)
+                    yield replace(
+                        item,
+                        made=made,
+                        when=None if by_turn(child) else condition(child.when),
+                        containers=inside,
+                    )
 
     def _containers(self, child: Child, keys: tuple[str, ...], item: Item, tree: str) -> set[tuple[str, ...]]:
         below = self.init.places.containers(child.function, tree) if item.keys == keys else set()
@@ -439,6 +444,9 @@ class _Body:
         group = self.init.places.groups[self.function.name]
         op = calling(group, child)
         stack = self.init.places.layout(self.function.name).stacks.get(upto_index(child.path))
+        if by_turn(child) and stack is not None:
+            yield from self._either(child, keys, stack)
+            return
         if child.count and stack is not None and stack.apart:
             yield self._apart(child, keys, function, op, stack)
             return
@@ -517,7 +525,7 @@ class _Body:
         if rest and (len(maker.trees) > 1 or not child.path.startswith(f"{stack.stem}.")):
             raise ForOneSetting("parts in two trees that are put into layers")
         arguments = self._arguments(maker, function, inits, op)
-        number = turn_variable(op)
+        number = turn_variable(op, child)
         made = call(maker.name, *([Word("each")] if maker.draws else []), *arguments)
         turns, source = number, numbers(child.count, child.start, child.step)
         if maker.draws:
@@ -535,6 +543,26 @@ class _Body:
         if len(maker.trees) > 1:
             layers = call("in_two_trees", layers)
         return Item(keys, maker.trees, layers, maker.draws, layers=frozenset(stack.labels))
+
+    def _either(self, child: Child, keys: tuple[str, ...], stack: Stack) -> Iterator[Item]:
+        """The layers of a loop of which each is one of two by its number; said with the first of these."""
+        layout, group = (
+            self.init.places.layout(self.function.name),
+            self.init.places.groups[self.function.name],
+        )
+        one, other = layout.children[child.path]
+        if child is not one or one.when is None:
+            return
+        made: list[tuple[Item, DictGen]] = []
+        for each in (one, other):
+            function = self.init.program.functions[each.function]
+            item = self._apart(each, keys, function, calling(group, each), stack)
+            if not isinstance(item.made, DictGen):
+                raise ForOneSetting("layers of two kinds in two trees")
+            made.append((item, item.made))
+        drawn, layers = next((each for each in made if each[0].draws), made[0])
+        element = Conditional(expression(one.when), *(each.element for _, each in made))
+        yield replace(drawn, made=replace(layers, element=element))
 
     def _turns(self, child: Child, keys: tuple[str, ...], function: Function, op: Op | None) -> Item:
         """The layers of a loop that do not begin alike, one by one."""

@@ -34,10 +34,11 @@ def told_by(op: Op) -> list[Term]:
     return [each for _, each in op.given] + [term(size) for _, size in op.known]
 
 
-def turn_variable(op: Op | None) -> str:
-    """The variable of the loop that a call reads."""
-    told = (part for each in told_by(op) for part in each.parts()) if op is not None else ()
-    found = (str(part.args[0]) for part in told if isinstance(part, Term) and part.op == "each")
+def turn_variable(op: Op | None, child: Child) -> str:
+    """The variable of the loop that a call reads, or that says which instance it is."""
+    told = [*(told_by(op) if op is not None else ()), *filter(None, (child.when,))]
+    parts = (part for each in told for part in each.parts())
+    found = (str(part.args[0]) for part in parts if isinstance(part, Term) and part.op == "each")
     return identifier(next(found, "i"))
 
 
@@ -56,6 +57,11 @@ def kind_of(function: Function, name: str) -> str:
     kind = python_type(setting.type) if setting is not None else "int"
     optional = setting is not None and setting.default == Term("const", (None,))
     return f"{kind or 'int'} | None" if optional else kind or "int"
+
+
+def by_turn(child: Child) -> bool:
+    """Whether the number of the turn says which layer of a loop it is: one of two."""
+    return child.when is not None and child.when.holds("each")
 
 
 class Conditional(Protocol):

@@ -25,6 +25,7 @@ from dlc.records import dataclass, field
 from dlc.types.dims import Dim
 from dlc.types.terms import names, origin_free, term
 from dlc.types.traced import Term
+from dlc_jax.parts import by_turn
 
 Keys = tuple[str | int, ...]
 """Keys of the tree from the outside in; a number takes one layer of those that stand along the first axis."""
@@ -266,7 +267,9 @@ class Places:
         return layout
 
     def varies(self, group: Sequence[Function], child: Child) -> bool:
-        """Whether the layers of a loop have other parts, or of other sizes, by the number of the turn: no stack holds them."""
+        """Whether the layers of a loop are others, have other parts, or of other sizes, by the number of the turn: no stack holds them."""
+        if by_turn(child):
+            return True
         given = [told for function in group for _, told in self._given(function, child)]
         return any(told.holds("each") for told in given)
 

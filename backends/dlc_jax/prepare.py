@@ -20,13 +20,13 @@ from dlc.emit.names import snake, unique
 from dlc.emit.origins import numbered
 from dlc.emit.ranges import numbers
 from dlc.emit.requirements import words
-from dlc.emit.tree import Arg, Binary, Call, Expr, Keyword, Word, text, walk
+from dlc.emit.tree import Arg, Binary, Call, Conditional, Expr, Keyword, Word, text, walk
 from dlc.ir.index import upto_index
 from dlc.ir.nodes import Child, Param
 from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.splice import path_of
 from dlc.records import dataclass, field
-from dlc_jax.parts import by_condition, calling, condition, given_to, kind_of, turn_variable
+from dlc_jax.parts import by_condition, by_turn, calling, condition, given_to, kind_of, turn_variable
 from dlc_jax.places import Counted, Layout, at, in_words, key_of, turn_key
 from dlc_jax.units import RESERVED, Units
 
@@ -151,7 +151,7 @@ class Prepare:
         turns = ""
         over: Expr = Word("")
         if child.count and stack is not None and stack.apart:
-            turns, over = turn_variable(op), numbers(child.count, child.start, child.step)
+            turns, over = turn_variable(op, child), numbers(child.count, child.start, child.step)
             key = Counted.of(stack.labels[0], turn_key(stack.stem.rpartition(".")[2], turns))
             keys = (*stack.keys, key, *in_words(keys[len(stack.keys) :]))
         maker = self._maker(child.function)
@@ -165,6 +165,8 @@ class Prepare:
         else:
             made = call(maker.name, *trees, *given)
         when = condition(child.when)
+        if when is not None and by_turn(child):  # (of two that the turns have, this one)
+            return Step(trees[0], Conditional(when, made, trees[0]), None, turns, over)
         if when is not None and by_itself:
             *around, last = in_words(keys)
             when = Binary("in", key_of(last), at(Word("params"), tuple(around)))

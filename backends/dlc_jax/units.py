@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -104,10 +105,20 @@ class Units:
             return Unit("apply", draft, traits, self._doc(function), found)
         base = self._base(function, self.hints.get(name, ""))
         key = base, _alike(draft, traits, found)
+        reads_sizes = draft.needs or any(isinstance(node, Size) for node in draft.nodes())
+        of_any_shape = base, _alike(draft, traits, found, shapes=False)
+        if not reads_sizes and of_any_shape in self.alike:
+            known = self.alike[of_any_shape]
+            known.draft = _of_both_shapes(known.draft, draft)
+            return known
         if key not in self.alike or draft.needs:
             has = [value.name for value in function.inputs] + sorted(called)
             has += ["parameters"] if traits.params else []
+            if function.library and not traits.params and base in self.taken:  # a layer is called so
+                base = f"plain_{base}"
             self.alike[key] = Unit(self._fresh(base, has), draft, traits, self._doc(function), found)
+        if not reads_sizes:
+            self.alike[of_any_shape] = self.alike[key]
         return self.alike[key]
 
     def _arguments(self, draft: Draft, main: bool) -> tuple[Argument, ...]:
@@ -186,8 +197,33 @@ def _computed(argument: Argument, function: Function, op: Op | None) -> Expr | N
     return transform(expression(default), here)
 
 
-def _alike(draft: Draft, traits: Traits, found: Sequence[Argument]) -> object:
-    """What makes two functions one, but for the names of sizes and values."""
+def _of_both_shapes(one: Draft, other: Draft) -> Draft:
+    """A function that is called with values of several shapes: `[..., d]` says what these have in common."""
+    pairs = zip(one.targets(), other.targets(), strict=True)
+    return one.reshaped(_common_axes(a.axes, b.axes) for a, b in pairs)
+
+
+def _common_axes(one: Sequence[Expr], other: Sequence[Expr]) -> tuple[Expr, ...]:
+    if list(map(text, one)) == list(map(text, other)):
+        return tuple(one)
+    last = _alike_axes(one[::-1], other[::-1])
+    shortest = min(len(one), len(other)) - len(last)
+    return (*_alike_axes(one[:shortest], other[:shortest]), Word(ANY), *last[::-1])
+
+
+def _alike_axes(one: Sequence[Expr], other: Sequence[Expr]) -> list[Expr]:
+    """The axes that both begin with."""
+    pairs = itertools.takewhile(
+        lambda pair: text(pair[0]) == text(pair[1]) != ANY, zip(one, other, strict=False)
+    )
+    return [axis for axis, _ in pairs]
+
+
+ANY = "..."
+
+
+def _alike(draft: Draft, traits: Traits, found: Sequence[Argument], *, shapes: bool = True) -> object:
+    """What makes two functions one, but for the names of sizes and values; of a function that reads no size, whatever the `shapes`."""
     names: dict[str, str] = {}
 
     def plain(node: Expr) -> Expr:
@@ -199,12 +235,12 @@ def _alike(draft: Draft, traits: Traits, found: Sequence[Argument]) -> object:
     def axis(expr: Expr) -> str:
         return text(transform(expr, plain))
 
-    inputs = [(each.dtype, tuple(map(axis, each.axes))) for each in draft.inputs]
+    inputs = [(each.dtype, tuple(map(axis, each.axes)) if shapes else ()) for each in draft.inputs]
     for i, each in enumerate(draft.targets()):
         names.setdefault(f"Ref {each.name}", f"value {i}")
     exprs = [text(transform(expr, plain)) for expr in draft.expressions()]
     return (
-        draft.function.source, draft.function.optional, tuple(inputs), tuple(exprs), outline(draft.body), traits, tuple(found),
+        shapes, draft.function.source, draft.function.optional, tuple(inputs), tuple(exprs), outline(draft.body), traits, tuple(found),
         tuple(each.dtype for each in draft.targets()), draft.needs,
     )  # fmt: skip
 

@@ -49,7 +49,7 @@ from dlc_torch.drafter import Instance, TorchDrafter, stateful
 from dlc_torch.fold import fold, whole_class
 from dlc_torch.foreign import Divided, Placing
 from dlc_torch.fused import hooks
-from dlc_torch.holders import Holder, Holders
+from dlc_torch.holders import Holder, Holders, with_arguments
 from dlc_torch.init_weights import InitWeights
 from dlc_torch.lent import Lending
 from dlc_torch.making import Making
@@ -74,6 +74,8 @@ class Class:
     is_list: bool = False
     """It is a list of its parts, whose names are numbers."""
     is_holder: bool = False
+    turns: Sequence[str] = ()
+    """Of a holder, the variables of loops around it that are its arguments."""
     """It only holds parts: what they do stands in the methods of another class."""
     name: str = ""
     arguments: tuple[Argument, ...] = ()
@@ -410,7 +412,9 @@ def _filled(param: Param) -> Expr:
 
 def _holding(holder: Holder) -> Class:
     draft = Draft(holder.function, (), (), ())
-    return Class((holder.function.name,), [draft], holder.root, list(holder.inits), is_holder=True)
+    return Class(
+        (holder.function.name,), [draft], holder.root, list(holder.inits), is_holder=True, turns=holder.turns
+    )
 
 
 def _calls(body: Iterable[Op], loop: Op | None = None) -> Iterator[tuple[str, str]]:
@@ -449,6 +453,8 @@ def settle(grouping: Grouping, weights: InitWeights) -> InitWeights:
     for each in grouping.order:
         own = _words(each.function, own=False)
         each.rewritten(partial(_settled, grouping, own), partial(_inside, grouping))
+        if each.is_holder:  # (what its parts are given is known now)
+            each.rewritten(partial(with_arguments, turns=each.turns))
         main = entry in each.names
         for draft in each.drafts if not each.is_holder else ():
             each.own[draft.function.name] = grouping.own(draft.function.name)

@@ -32,6 +32,8 @@ class Holder:
     function: Function
     root: Node
     inits: tuple[Init, ...]
+    turns: Sequence[str]
+    """The variables of the owner's loops that its parts depend on."""
 
 
 @dataclass
@@ -95,8 +97,8 @@ class Holders:
             ),
             sizes=self.owner.sizes,
         )
-        own = tuple(replace(each, expr=_with_arguments(each.expr, turns)) for each in inits)
-        self.made.append(Holder(function, root, own))
+        own = tuple(replace(each, expr=with_arguments(each.expr, turns)) for each in inits)
+        self.made.append(Holder(function, root, own, turns))
         return self.made[-1]
 
     def _call(self, name: str, turns: Sequence[str]) -> Op:
@@ -112,7 +114,7 @@ def _is_held(node: Node) -> bool:
     return node.is_container and node.layers is None and not node.is_sequence and not node.is_mapping
 
 
-def _with_arguments(expr: Expr, turns: Sequence[str]) -> Expr:
+def with_arguments(expr: Expr, turns: Sequence[str]) -> Expr:
     """An expression that is said outside the loop whose variables are `turns`."""
     own = {node.variable for node in walk(expr) if isinstance(node, Gen)}
 

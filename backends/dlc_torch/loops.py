@@ -9,7 +9,7 @@ from itertools import zip_longest
 
 from dlc.emit.names import plain, snake, unique
 from dlc.emit.ranges import over
-from dlc.emit.sides import form_of
+from dlc.emit.sides import collapsed, form_of
 from dlc.emit.statements import NOWHERE, Assign, Draft, Loop, Stmt, Target, expressions, rewritten, targets
 from dlc.emit.tree import (
     At,
@@ -197,10 +197,17 @@ class Looping:
         else:
             source = Call(Word("zip"), (*sources.values(), Keyword("strict", Word("True"))))
         variable = ", ".join(variables.values())
-        if self.loop.variable != "_":  # which turn it is matters
+        body = collapsed(body)
+        if self._is_counted(body):
             variable = f"{self.loop.variable}, {f'({variable})' if len(sources) > 1 else variable}"
             source = self._counted(source)
         return replace(self.loop, count=NOWHERE, numbers=NOWHERE, body=body, variable=variable, source=source)
+
+    def _is_counted(self, body: Sequence[Stmt]) -> bool:
+        """Whether it matters which turn it is."""
+        turn = Word(self.loop.variable)
+        exprs = (*expressions(body), *self.loop.results)
+        return turn != Word("_") and any(node == turn for expr in exprs for node in walk(expr))
 
     def _counted(self, source: Expr) -> Expr:
         """What the loop goes over, with the numbers of its turns."""

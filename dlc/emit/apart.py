@@ -21,9 +21,14 @@ MANY = 64
 
 
 def is_mixed(run: Sequence[Op]) -> bool:
-    """Whether a loop of the spec is turns by themselves and loops of turns, which have nothing but what they carry."""
+    """Whether a loop of the spec is turns by themselves and loops of turns, which can be taken apart."""
+    return has_rounds(run) and any(op.op != LOOP for op in run)
+
+
+def has_rounds(run: Sequence[Op]) -> bool:
+    """Whether a loop of the spec has loops of turns in it, which have nothing but what they carry."""
     loops = [op for op in run if op.op == LOOP]
-    return 0 < len(loops) < len(run) and all(map(_is_taken_apart, loops))
+    return bool(loops) and all(map(_is_taken_apart, loops))
 
 
 def _is_taken_apart(op: Op) -> bool:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from dlc.emit.draft import Dialect
-from dlc.emit.layout import layout
+from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import TURN, Variables, base, identifier, plain, unique
 from dlc.emit.nesting import END, Nesting, last_reads
 from dlc.emit.sizes import readable, shape_of, solved
@@ -111,10 +111,23 @@ class Body:
         if last is not None:
             self._early(last)
         returned = self.writer.returned(self.usual)
-        if returned:
+        if returned and not self._returns_choice(returned):
             self.writer.remark(self.last_note)
             self.writer.line(f"return {returned}")
         return [line.rstrip() for line in self.writer.lines]
+
+    def _returns_choice(self, returned: str) -> bool:
+        """Return what a choice in one line gives, where that is all that is returned."""
+        lines, head = self.writer.lines, f"{INDENT * self.writer.indent}{returned} = "
+        chosen = lines[-1].removeprefix(head) if lines and lines[-1].startswith(head) else ""
+        line = f"return {chosen}"
+        if " if " not in chosen or not isinstance(self.body[-1] if self.body else None, If) or self.last_note:
+            return False
+        if len(INDENT) * self.writer.indent + len(line) > WIDTH:
+            return False
+        lines.pop()
+        self.writer.line(line)
+        return True
 
     @property
     def extra(self) -> If | None:

@@ -71,7 +71,7 @@ class _Outliner:
             or not self.wanted(op)
             or not isinstance(parts.count, int)
             or not isinstance(parts.start, int)
-            or any(param.name.startswith(split(prefix)[0]) for param in self.function.params)
+            or _is_held(prefix, self.function)
         ):
             return op
         turns = (parts.count, parts.start, parts.step)
@@ -106,7 +106,7 @@ class _Outliner:
             inputs=tuple(Value(new[each.name], each.type) for each in inputs),
             outputs=tuple((name, new[value]) for name, value in outputs),
             body=tuple(with_values(op, new) for op in body),
-            children=tuple(_inside(each, prefix, _condition(each.path, region.body)) for each in own),
+            children=tuple(_inside(each, prefix, _condition(each, region.body)) for each in own),
             static=self.function.static,
             training=self.function.training,
             settings=tuple(replace(each, default=None) for each in self.function.settings),
@@ -194,8 +194,26 @@ def _given_turn(function: Function) -> tuple[Function, dict[str, str]]:
 
 
 def varies(loop: Op) -> bool:
-    """Whether parts of a loop's turns are of other sizes, or have other arguments, by the number of the turn."""
-    return any(turned(told) for op in walk((loop,)) if op.path for told in terms_of(op))
+    """Whether parts of a loop's turns are of other sizes, or have other arguments, by the number of the turn, or not all turns have them."""
+    ops = list(walk((loop,)))
+    apart = (op for op in ops if op.condition is not None and turned(op.condition) and _has_parts(op))
+    return any(apart) or any(turned(told) for op in ops if op.path for told in terms_of(op))
+
+
+def _has_parts(choice: Op) -> bool:
+    regions = (each for each in (choice.region, choice.otherwise) if each is not None)
+    return any(op.path for region in regions for op in walk(region.body))
+
+
+def is_outlined(loop: Op, function: Function) -> bool:
+    """Whether what the turns of a loop do becomes a function of its own, so far as their parts tell."""
+    prefix = None if loop.region is None else _prefix(loop.region.body)
+    return prefix is not None and not _is_held(prefix, function)
+
+
+def _is_held(prefix: str, function: Function) -> bool:
+    """Whether a function itself has parameters where the turns have parts."""
+    return any(param.name.startswith(split(prefix)[0]) for param in function.params)
 
 
 def _prefix(body: Sequence[Op]) -> str | None:
@@ -277,13 +295,14 @@ def _is_within(child: Child, turns: tuple[int, int, int]) -> bool:
     return bool(count) and {start + step * k for k in range(count)} < {*numbers}
 
 
-def _condition(path: str, body: Sequence[Op]) -> Term | None:
+def _condition(part: Child, body: Sequence[Op]) -> Term | None:
     """The condition under which a turn has a part; None where all turns have it."""
     for op in body:
         if op.condition is None or op.region is None or op.otherwise is None:
             continue
         for region, condition in ((op.region, op.condition), (op.otherwise, negated(op.condition))):
-            if any(path_of(each) == path for each in walk(region.body)):
+            placed = ((path_of(each), each.callee) for each in walk(region.body))
+            if (part.path, part.function) in placed:
                 return condition
     return None
 

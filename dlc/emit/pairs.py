@@ -81,7 +81,7 @@ class Pair:
         """An instance that both sides apply, each in its own way, may be made in two ways: that is another part."""
         yes, no = ({op.path: op for op in walk(each.body) if op.path} for each in (self.yes, self.no))
         for path in (yes.keys() & no.keys()) - self.common_paths:
-            if yes[path].callee == no[path].callee and signature(yes[path]) != signature(no[path]):
+            if yes[path].callee == no[path].callee and not _made_alike(yes[path], no[path]):
                 raise Apart
 
     def _own(self, children: Sequence[Child]) -> tuple[Child, ...]:
@@ -447,6 +447,16 @@ def with_common_sizes(function: Function, others: Sequence[Function]) -> Functio
 def _is_same(name: str, size: Dim, twin: Op) -> bool:
     """Whether another call gives the same size."""
     return said(dict(twin.dims).get(name, size)) == said(size)
+
+
+def _made_alike(one: Op, other: Op) -> bool:
+    """Whether an instance is made in one way, here or there."""
+    if signature(one) == signature(other):
+        return True
+    told, twin = (signature(replace(each, span=NO_SPAN)) for each in (one, other))
+    return told == twin and [(name, said(size)) for name, size in one.known] == [
+        (name, said(size)) for name, size in other.known
+    ]
 
 
 def _values(body: Sequence[Op]) -> Iterator[Value]:

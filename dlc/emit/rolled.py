@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from dlc.emit.apart import is_mixed, taken_apart
+from dlc.emit.apart import has_rounds, is_mixed, taken_apart
 from dlc.emit.draft import plain_name
+from dlc.emit.outline import is_outlined
 from dlc.emit.spans import goes_over_a_list, long_enough, span_of, telling, turn_of
 from dlc.emit.told import chosen_by, done, goes_on, indexed, numbered
 from dlc.emit.turning import (
@@ -74,11 +75,13 @@ def _rolled_by(
         if turn is not None:
             about = _About(turn, function, names, functions, last, _is_tried(turn.over, function, tried))
             single = None if lists.concern(original) else _by_single_turns(original, about, left)
+            whole = single and single[1]
+            whole = whole or (None if lists.concern(original) else _whole(run, original, about))
+            whole = whole or _uneven(run, original, about, runs, kept)
+            single = single or (None if whole else _uneven_rounds(original, about, left, runs))
             if single is not None:
                 function, whole = single
                 children = _replaced(children, function)
-            whole = whole or (None if lists.concern(original) else _whole(run, original, about))
-            whole = whole or _uneven(run, original, about, runs, kept)
         if whole is None:
             if turn is not None and lists.concern(original):
                 raise Unsaid
@@ -150,6 +153,19 @@ def _by_single_turns(original: Sequence[Op], about: _About, left: Last) -> tuple
     return None if made is None else (function, made)
 
 
+def _uneven_rounds(
+    original: Sequence[Op], about: _About, left: Last, runs: Sequence[list[Op]]
+) -> tuple[Function, Made] | None:
+    """A loop of the spec whose turns do this or that, as the elaborator made rounds of them; the function with the turns by themselves."""
+    if not about.is_tried or not has_rounds(original):
+        return None
+    function, run = taken_apart(about.function, original, about.names)
+    others = [run if each is original else each for each in runs]
+    about = replace(about, function=function)
+    made = _uneven(_completed(list(behind(run, function, left))), run, about, others, None, again=True)
+    return None if made is None else (function, made)
+
+
 def _replaced(children: Sequence[Child], function: Function) -> list[Child]:
     """Instances, those of a loop that was taken apart one by one."""
     own = {child.path for child in function.children}
@@ -161,8 +177,16 @@ Made = tuple[Op, set[str], list[Child], Last, list[Term]]
 
 
 def _uneven(
-    run: Sequence[Op], original: Sequence[Op], about: _About, runs: Sequence[list[Op]], kept: Kept | None
+    run: Sequence[Op],
+    original: Sequence[Op],
+    about: _About,
+    runs: Sequence[list[Op]],
+    kept: Kept | None,
+    *,
+    again: bool = False,
 ) -> Made | None:
+    """A loop of turns of which some do more, or something else. Said `again` of turns that could stand in loops behind one another, it is
+    one loop only where no bound parts them."""
     found = segments(run)
     is_plain = (
         found is not None and len(found) > 1 and all(each.count == 1 and not each.step for each in found)
@@ -199,6 +223,10 @@ def _uneven(
     if made is None or not _covers(about.function, uneven.gone):
         return None
     loop, left = made
+    if uneven.is_scattered and not is_outlined(loop, about.function):
+        return None
+    if again and uneven.parts_once():
+        return None
     return (
         loop,
         uneven.gone,

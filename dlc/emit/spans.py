@@ -69,7 +69,17 @@ def goes_over_a_list(over: Term) -> bool:
     match over:
         case Term("call", ("range", Term("call", ("len" | "min", *_)))):
             return True
+        case Term("call", ("range", Term("-", (Term("call", ("len", *_)), Term("const"))))):
+            return True
     return False
+
+
+def _turns_over(length: Term) -> Dim:
+    """How many elements a loop goes over: of a list, or all but so many of it."""
+    match length:
+        case Term("-", (Term() as whole, Term("const", (int(less),)))):
+            return Dim.opaque(whole) - less
+    return Dim.opaque(length)
 
 
 Span = tuple[int, int, int]
@@ -82,7 +92,7 @@ def span_of(over: Term, total: int, first: int, static: Mapping[str, Any]) -> Sp
     stop: Dim | None
     match over:
         case Term("call", ("range", end)) if goes_over_a_list(over):
-            stop = Dim.opaque(end)
+            stop = _turns_over(end)
         case Term("call", ("range", end)):
             stop = _whole_number(end)
         case Term("call", ("range", begin, end, *by)):

@@ -1,4 +1,5 @@
-"""Turns of which some do more than others, and which keep values for the turns of a later loop: the way down and up of a U-Net.
+"""Turns of which some do more than others, or something else, and which keep values for the turns of a later loop: the way down and up of
+a U-Net, blocks that alternate.
 
 turn 0: a, x = Down(x); x = Halve(x)          skips = []
 turn 1: a, x = Down(x); x = Halve(x)          for i in range(3):
@@ -8,9 +9,9 @@ turn 0: x = Up(x, a of turn 2)                    if i < 2: x = Halve(x)
 turn 1: x = Up(x, a of turn 1)                for i in range(3):
 turn 2: x = Up(x, a of turn 0)                    x = Up(x, skips.pop())
 
-What some turns do only stands behind a condition that was decided on the number of the turn. What is kept is a list that is taken from
-its end: the later loop reads each value once, the last ones first. The operations for it are there in emission only: `listed` makes
-the list, `push` adds to it, `pop` takes its last."""
+What some turns do only stands behind a condition that was decided on the number of the turn; what others do instead, on its other side.
+What is kept is a list that is taken from its end: the later loop reads each value once, the last ones first. The operations for it are
+there in emission only: `listed` makes the list, `push` adds to it, `pop` takes its last."""
 
 from __future__ import annotations
 
@@ -30,6 +31,7 @@ from dlc.ir.nodes import Child, Function, Op, Region, Turn, Value, walk
 from dlc.ir.splice import Names
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
+from dlc.types.relations import OPPOSITE
 from dlc.types.tensor import TensorType
 from dlc.types.terms import evaluate, negated, said
 from dlc.types.traced import Term, TracedInt
@@ -146,6 +148,34 @@ Slot = tuple[Any, ...]
 CARRIED: Slot = ("carried",)
 
 
+@dataclass(frozen=True)
+class Part:
+    """An operation of a row, and the condition under which it is done."""
+
+    row: int
+    condition: Term | None
+    op: Op
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An instance in the turns of a row."""
+
+    row: Row
+    condition: Term | None
+    callee: str
+
+
+@dataclass
+class Group:
+    """What is done on one condition, or otherwise; without a condition, one operation."""
+
+    condition: Term | None
+    then: list[Op] = field(default_factory=list)
+    otherwise: list[Op] = field(default_factory=list)
+    rows: set[int] = field(default_factory=set)
+
+
 @dataclass
 class Uneven:
     """Makes a loop of turns of which some do more. `conditions` were decided on the number of the turn."""
@@ -163,9 +193,12 @@ class Uneven:
     read: set[str]
     """What others read of what the turns make."""
     indexed: Callable[[Op, Segment], Op]
-    children: list[Child] = field(default_factory=list)
+    placed: dict[str, list[Placed]] = field(default_factory=dict)
+    """By its path, what the turns have there."""
     gone: set[str] = field(default_factory=set)
     phis: dict[tuple[Slot, Slot], tuple[Term, Value]] = field(default_factory=dict)
+    is_scattered: bool = False
+    """Whether some turns do something that are not those up to one or from one on: what a turn does has to be a function then."""
 
     def run(self) -> tuple[Op, Last] | None:
         """The loop, and what it leaves of sizes."""
@@ -209,6 +242,7 @@ class Uneven:
         left = left_by([(types[0][0], types[1][-1], given, taken)], self.sizes)
         if result is None or left is None:
             return None
+        self.children = list(self._children())
         ops = [*(Op(POP, (SKIPS.name,), (each,)) for each in pops), *self._with_phis(body)]
         out = Value(gives[-1], left_behind(types[1][-1], left))
         count, start, step = self.span
@@ -303,11 +337,11 @@ class Uneven:
 
     # --- operations
 
-    def _body(self, arg: Value, pops: Sequence[Value]) -> list[tuple[Term | None, Op]] | None:
-        """The operations of a turn, each with the condition under which it is done."""
-        found: list[tuple[Term | None, Op]] = []
+    def _body(self, arg: Value, pops: Sequence[Value]) -> list[Part] | None:
+        """The operations of a turn."""
+        found: list[Part] = []
         pushed = set(self.kept.pushed) if self.kept is not None else set()
-        for row in self.rows:
+        for r, row in enumerate(self.rows):
             condition = self._condition(row)
             path = self._path(row)
             told = alike(row.ops, self.sizes.restricted(row.turns), self.functions)
@@ -326,12 +360,13 @@ class Uneven:
                 if name is None:
                     return None
                 inputs.append(name)
-            found.append((condition, replace(op, inputs=tuple(inputs))))
+            found.append(Part(r, condition, replace(op, inputs=tuple(inputs))))
             if path:
-                self._place(row, path, condition, op.callee)
+                self.gone |= {each.path for each in row.ops}
+                self.placed.setdefault(path, []).append(Placed(row, condition, op.callee))
             kept = [value.name for k, value in enumerate(row.ops[0].outputs) if self._is_kept(row, k, pushed)]
             if kept:
-                found.append((condition, Op(PUSH, (SKIPS.name, *kept), (), span=op.span)))
+                found.append(Part(r, condition, Op(PUSH, (SKIPS.name, *kept), (), span=op.span)))
         return found
 
     def _is_kept(self, row: Row, k: int, pushed: set[str]) -> bool:
@@ -380,21 +415,36 @@ class Uneven:
                 return True
         return False
 
-    def _place(self, row: Row, path: str, condition: Term | None, callee: str) -> None:
-        """The instances of a row among those of the function."""
-        self.gone |= {op.path for op in row.ops}
-        count, start, step = self.span
-        if condition is not None:
-            count, start = self._some(row, condition)
-        if has_index(path):
-            self.children.append(Child(path, callee, count, start, step))
+    def _children(self) -> Iterator[Child]:
+        """The instances of the turns among those of the function."""
+        for path, placed in self.placed.items():
+            if not has_index(path):
+                continue
+            turns = [k for each in placed for k in each.row.turns]
+            sources = {self.functions[each.callee].source for each in placed}
+            # (Two of one source at one place would be two ways through one instance.)
+            if len(placed) > 1 and (
+                sorted(turns) != list(range(len(self.turns))) or len(sources) != len(placed)
+            ):
+                raise Unsaid
+            for each in placed:
+                if len(placed) > 1:  # one or the other, which all turns have
+                    yield Child(
+                        path, each.callee, *self.span, when=each.condition and as_each(each.condition)
+                    )
+                    continue
+                count, start, step = self.span
+                if each.condition is not None:
+                    count, start = self._some(each.row, each.condition)
+                yield Child(path, each.callee, count, start, step)
 
     def _some(self, row: Row, condition: Term) -> tuple[int, int]:
         """How many turns do something, and which is the first: as the condition has it, where that is a bound."""
         count, start, _ = self.span
         many, first = len(row.turns), self.by_turn.indices[row.turns[0]]
         if list(row.turns) != list(range(row.turns[0], row.turns[0] + many)) or self.span[2] != 1:
-            raise Unsaid
+            self.is_scattered = True
+            return many, start
         bounds = [whole_number(each) for each in condition.args if not each.holds("turn")]
         for bound in (told for each in bounds for told in (each, each + 1, each - 1)):
             value = self._known(bound)
@@ -424,33 +474,69 @@ class Uneven:
         raise Unsaid
 
     def _groups(self) -> list[Term]:
-        found = (self._condition(row) for row in self.rows)
-        return list(dict.fromkeys(each for each in found if each is not None))
+        """The conditions on which rows are done, each with its opposite as one: the way that it was decided, where both have rows."""
+        asked = dict.fromkeys(filter(None, map(self._condition, self.rows)))
+        return [each for each in asked if negated(each) not in asked or each in self.conditions]
+
+    def parts_once(self) -> bool:
+        """Whether the turns only part where their number reaches a bound: there loops may stand behind one another."""
+        return all(map(self._is_bound, self._groups()))
+
+    def _is_bound(self, condition: Term) -> bool:
+        sides = [each.op == "turn" for each in condition.args if isinstance(each, Term)]
+        return (
+            condition.op in OPPOSITE
+            and any(sides)
+            and sum(each.holds("turn") for each in condition.args) == 1
+        )
+
+    def _side(self, condition: Term | None) -> tuple[Term | None, bool]:
+        """The condition of a choice, and on which side of it stands what is done on this one."""
+        if condition is None or condition in self._groups():
+            return condition, True
+        return negated(condition), False
 
     def _answer(self, condition: Term, turn: int) -> bool | None:
         return self.sizes.holds(condition, self.by_turn.indices[turn])
 
-    def _with_phis(self, body: Sequence[tuple[Term | None, Op]]) -> Iterator[Op]:
-        """The operations in order, those of one condition together as a choice."""
-        groups: list[tuple[Term | None, list[Op]]] = []
-        for condition, op in body:
-            if groups and groups[-1][0] == condition and condition is not None:
-                groups[-1][1].append(op)
-            else:
-                groups.append((condition, [op]))
-        conditions = [condition for condition, _ in groups if condition is not None]
-        if len(set(conditions)) < len(conditions):
-            raise Unsaid
-        for condition, ops in groups:
-            if condition is None:
-                yield from ops
+    def _with_phis(self, body: Sequence[Part]) -> Iterator[Op]:
+        """The operations in order, those of one condition and of its opposite together as a choice."""
+        groups: list[Group] = []
+        for each in body:
+            condition, side = self._side(each.condition)
+            if not groups or groups[-1].condition != condition or condition is None:
+                groups.append(Group(condition))
+            (groups[-1].then if side else groups[-1].otherwise).append(each.op)
+            groups[-1].rows.add(each.row)
+        self._look_outside(groups)
+        chosen = {pair: self._group_of(pair, asked, groups) for pair, (asked, _) in self.phis.items()}
+        for group in groups:
+            if group.condition is None:
+                yield from group.then
                 continue
-            mine = [(pair, value) for pair, (asked, value) in self.phis.items() if asked == condition]
+            mine = [(pair, value) for pair, (_, value) in self.phis.items() if chosen[pair] is group]
             yes, no = (tuple(self._name(pair[k], *self.args) for pair, _ in mine) for k in (0, 1))
-            regions = Region((), tuple(ops), yes), Region((), (), no)
-            asked = as_each(condition)
+            regions = Region((), tuple(group.then), yes), Region((), tuple(group.otherwise), no)
+            asked = as_each(group.condition)
             outputs = tuple(value for _, value in mine)
             yield Op("choice", (), outputs, condition=asked, region=regions[0], otherwise=regions[1])
+
+    def _group_of(self, pair: tuple[Slot, Slot], asked: Term, groups: Sequence[Group]) -> Group:
+        """The choice that makes one of two values."""
+        made = {int(slot[1]) for slot in pair if slot[0] == "made"}
+        own = [each for each in groups if each.condition is not None and each.rows & made]
+        own = own or [each for each in groups if each.condition == asked]
+        if len(own) != 1 or own[0].condition != asked:
+            raise Unsaid
+        return own[0]
+
+    def _look_outside(self, groups: Sequence[Group]) -> None:
+        """Whether nothing reads what a choice makes for itself, but for what it gives."""
+        for group in groups:
+            own = {value.name for op in (*group.then, *group.otherwise) for value in op.outputs}
+            others = (op for each in groups if each is not group for op in (*each.then, *each.otherwise))
+            if group.condition is not None and any(not own.isdisjoint(op.inputs) for op in others):
+                raise Unsaid
 
 
 def _traced(value: int, size: Dim) -> int:
@@ -463,13 +549,14 @@ def _plain(name: str) -> str:
 
 
 def _rows(turns: Sequence[Segment]) -> list[Row] | None:
-    """The operations of the turns side by side, by their places in the spec; None where no turn does all of them in order."""
+    """The operations of the turns side by side, by their places in the spec; None where turns have them in several orders."""
     keyed = [_by_place(turn) for turn in turns]
     _, longest = max((len(each), -k) for k, each in enumerate(keyed))
     order = list(keyed[-longest])
     for each in keyed:
-        places = [order.index(key) if key in order else -1 for key in each]
-        if -1 in places or places != sorted(places):
+        _insert(list(each), order)
+        places = [order.index(key) for key in each]
+        if places != sorted(places):
             return None
     found: list[Row] = []
     for key in order:
@@ -478,12 +565,22 @@ def _rows(turns: Sequence[Segment]) -> list[Row] | None:
     return found
 
 
+def _insert(keys: Sequence[Any], order: list[Any]) -> None:
+    """Put what a turn does and none before it did in front of what both do next."""
+    at = len(order)
+    for key in reversed(keys):
+        if key in order:
+            at = order.index(key)
+        else:
+            order.insert(at, key)
+
+
 def _by_place(turn: Segment) -> dict[Any, Op]:
     found: dict[Any, Op] = {}
     for op in turn.ops:
-        key: Any = op.span, op.op, 0
+        key: Any = op.span, op.op, op.callee, 0
         while key in found:
-            key = (*key[:2], key[2] + 1)
+            key = (*key[:3], key[3] + 1)
         found[key] = op
     return found
 

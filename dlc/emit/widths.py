@@ -30,6 +30,8 @@ ROW = "row"
 """What stands for an element in a list that is made of another."""
 
 
+MOST_AHEAD = 4
+"""How many elements a list is looked at ahead of a turn's own."""
 Last = Mapping["str | Atom | Dim", Dim]
 """What sizes that the last turn makes are behind a loop: elements of lists by their names, what no polynomial says, whole sizes."""
 
@@ -201,6 +203,10 @@ def left_by(ends: Sequence[Ends], sizes: Sizes) -> Last | None:
                 )  # (no turn, no network)
             elif base is not None and base.op == "for" and raw.symbols == {name}:
                 key, last = raw, sizes.by_turn.behind(said(common))
+            elif (
+                raw == Dim.symbol(name) and (element := sizes.next_of(said(taken), said(common))) is not None
+            ):
+                last = element
             else:
                 return None
             now = sizes.at(raw.substitute({name: last}) if key == name else last, None)
@@ -401,8 +407,30 @@ class Sizes:
         """What goes on behind the loop: its first value where that has no turns."""
         if self.is_whole(base) and _reads_element(_behind(first, self.last), base):  # there is one then
             return Dim.opaque(_end_of(base))
-        end = Term("const", (-1,)) if self.is_whole(base) else _alone(self.count)
+        left = (self.count - Dim.opaque(length_of(base))).constant
+        end = _alone(self.count) if left is None else Term("const", (int(left) - 1,))
         return Dim.opaque(Term("index", (self.with_first(first, base), end)))
+
+    def next_of(self, taken: Dim, made: Dim) -> Dim | None:
+        """What is behind a loop in whose turns each takes an element of a list and leaves the next one: without turns, what it begins
+        with. None for all else."""
+        one, two = _element(taken), _element(made)
+        if one is None or two is None or one[0] != two[0] or self.by_turn.step != 1 or self.indices[0]:
+            return None
+        places = self._place(one[1]), self._place(two[1])
+        if places[0] is None or places[1] != places[0] + 1:
+            return None
+        from_end = (self.count + places[0] - Dim.opaque(length_of(two[0]))).constant
+        if from_end is None or from_end >= 0:
+            return None
+        element = (
+            _end_of(two[0]) if from_end == -1 else Term("index", (two[0], Term("const", (int(from_end),))))
+        )
+        return Dim.opaque(element)
+
+    def _place(self, told: Term) -> int | None:
+        """How far a place in a list is ahead of the turn's."""
+        return next((by for by in range(MOST_AHEAD) if told == self._ahead(by)), None)
 
     def is_whole(self, base: Term) -> bool:
         """Whether the loop goes over all elements of a list."""
@@ -472,7 +500,15 @@ class Sizes:
                 told = Term("index", (told, place))
             if numbers:
                 found[name] = Dim.opaque(told)
-        return size.substitute(found)
+        size = size.substitute(found)
+        return size.replace(lambda atom: self._from_end(atom, turn)) if backwards and not level else size
+
+    def _from_end(self, atom: str | Atom, turn: int) -> Dim | None:
+        """What is so far from the end of a list, by how far it is from the turn's own there: `widths[-1]` is `widths[::-1][0]`."""
+        match getattr(atom, "term", None):
+            case Term("index", (Term("param") as base, Term("neg", (Term("const", (int(k),)),)))) if k > 0:
+                return Dim.opaque(Term("index", (from_end(base), self._ahead(k - 1 - turn))))
+        return None
 
     def _ahead(self, offset: int) -> Term:
         if not offset:
@@ -496,6 +532,13 @@ class Sizes:
 def _numbers(name: str) -> list[int]:
     """The numbers in what a size calls an element of a list: `rows[2][0]`."""
     return [int(each) for each in re.findall(r"\[(\d+)\]", name)] if "[" in name else []
+
+
+def _element(size: Dim) -> tuple[Term, Term] | None:
+    """The list and the place of an element, if a size is one."""
+    told = (each.term for each in size.opaques() if size == Dim.opaque(each.term))
+    found = next((each.args for each in told if each.op == "index"), None)
+    return None if found is None else (found[0], found[1])
 
 
 def _reads_element(size: Dim, base: Term) -> bool:

@@ -140,8 +140,11 @@ class Writer:
         return [*own[:-1], *_held_name(stmt.expr), *reused, plain, *_part_name(stmt.expr), plain]
 
     def _reused(self, target: Target, expr: Expr) -> list[str]:
-        """The variable that the value is a further form of: `x = F.relu(x)`, `x = x + y`."""
-        read = list(dict.fromkeys(refs(expr)))
+        """The variable that the value is a further form of: `x = F.relu(x)`, `x = x + y`; none of which only the dtype is read."""
+        of_values = transform(
+            expr, lambda node: Word("") if isinstance(node, Dot) and node.name == "dtype" else node
+        )
+        read = list(dict.fromkeys(refs(of_values)))
         leads = len(read) == 1 or (isinstance(expr, Binary) and expr.left == Ref(read[0]) if read else False)
         return [self.variables.names[read[0]]] if leads and self.dtypes.get(read[0]) == target.dtype else []
 
@@ -169,8 +172,9 @@ class Writer:
             if self.variables.holders.get(name) == target.name:
                 del self.variables.holders[name]  # either side may take it
         self.line(f"if {self.text(stmt.condition)}:")
-        own = [self.variables.holders.get(name, "") for name in names]
-        passed = [each for each in own if each and self.variables.last.get(each, -1) <= self._end(stmt)]
+        # What is read inside for the last time is done with on each side where that side is.
+        held = self.variables.holders.values()
+        passed = [each for each in held if self.variables.last.get(each, -1) <= self._end(stmt)]
         filled = self._side(stmt.then, stmt.results, names, passed)
         if not filled:  # nothing to do where it holds
             del self.lines[start:]
@@ -247,8 +251,8 @@ class Writer:
         names: Sequence[str],
         passed: Sequence[str],
     ) -> bool:
-        """One side's statements; False if there are none. Values in the variables of the results, which the other side may pass on
-        (`passed`), are read for the last time where this side does it."""
+        """One side's statements; False if there are none. Values that nothing reads behind the choice (`passed`) are read for the last
+        time where this side does it, whatever the other one does."""
         before, shapes = len(self.lines), dict(self.shapes)
         last = dict(self.variables.last)
         there = [each for each in results if each is not None]
@@ -276,7 +280,8 @@ class Writer:
         for each in sides:
             if isinstance(each, Ref) and each.value in self.variables.names:
                 name = self.variables.names[each.value]
-                if self._ends_inside(each.value, stmt) and name not in others:
+                is_goal = name in hints or not hints  # (what a choice around it gives has a variable)
+                if self._ends_inside(each.value, stmt) and name not in others and is_goal:
                     self.variables.last[target.name] = max(self.variables.last.get(target.name, 0), self.at)
                     return name
         own = [hint for hint in self.variables.hints.get(target.name, ()) if not self.is_generated(hint)]

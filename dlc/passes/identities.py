@@ -122,6 +122,10 @@ RULES: tuple[Rule, ...] = (
     Rule("logical_not(logical_not(x))", "x", example=_B),
     Rule("logical_not(eq(x, y))", "ne(x, y)", example=_XY),
     Rule("logical_not(ne(x, y))", "eq(x, y)", example=_XY),
+    Rule(
+        "eq(cast(x, dtype=d), 1)", "x", example={**_B, "d": "i64"}
+    ),  # (x is of bools, as what it stands for)
+    Rule("ne(cast(x, dtype=d), 0)", "x", example={**_B, "d": "i64"}),
     Rule("logical_and(x, x)", "x", example=_B),
     Rule("logical_or(x, x)", "x", example=_B),
     Rule("where(c, x, x)", "x", example={"c": "bool[2, 3]", **_X}),

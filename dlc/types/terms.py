@@ -195,10 +195,13 @@ def as_size(told: Term) -> Dim:
     return Dim.opaque(told) if size is None else size
 
 
+_NEGATED = {**OPPOSITE, "in": "not in", "not in": "in"}
+
+
 def negated(condition: Term) -> Term:
     """The condition that holds where this one does not."""
-    if condition.op in OPPOSITE:
-        return Term(OPPOSITE[condition.op], condition.args)
+    if condition.op in _NEGATED:
+        return Term(_NEGATED[condition.op], condition.args)
     if condition.op == "not":
         found: Term = condition.args[0]
         return found

@@ -319,12 +319,24 @@ def walk_of(body: Body, node: ast.For) -> Walk | None:
     elements: dict[str, Known] = {}
     parts: dict[str, ast.ListComp] = {}
     for part, each in zip(targets, known, strict=True):
-        _elements(part, Term("index", (each, Term("turn", (index,)))), elements)
+        _elements(part, _element_of(each, Term("turn", (index,))), elements)
         if each.op == PARTS and isinstance(part, ast.NameTarget):
             parts[part.id] = each.args[1]
-    lengths = tuple(length_of(each.args[0] if each.op == PARTS else each) for each in known)
-    length = lengths[0] if len(lengths) == 1 else Term("call", ("min", *lengths))
+    length = _shortest([_length_of(each.args[0] if each.op == PARTS else each) for each in known])
     return Walk(index, is_named, Term("call", ("range", length)), elements, parts)
+
+
+def _shortest(lengths: Sequence[Term]) -> Term:
+    """The least of lengths: of one list and parts of it, that in which most is left out."""
+    less: dict[Term, int] = {}
+    for each in lengths:
+        match each:
+            case Term("-", (Term() as whole, Term("const", (int(number),)))):
+                less[whole] = max(number, less.get(whole, 0))
+            case _:
+                less.setdefault(each, 0)
+    found = [Term("-", (whole, Term("const", (by,)))) if by else whole for whole, by in less.items()]
+    return found[0] if len(found) == 1 else Term("call", ("min", *found))
 
 
 def _listed(body: Body, node: ast.Expr) -> Known:
@@ -339,7 +351,52 @@ def _listed(body: Body, node: ast.Expr) -> Known:
     if made is not None:
         return made
     told = origin(body.context, body.scope, node)
-    return told if told is not None and _is_element(told) else None
+    return told if told is not None and (_is_element(told) or _ends(told) is not None) else None
+
+
+def _ends(told: Term) -> tuple[Term, int, int] | None:
+    """Of a list without some of its first or last elements, the list and how many of each: `widths[1:]`, `widths[:-1]`."""
+    match told:
+        case Term("cut", (Term() as base, start, stop, Term("const", (None,)))) if _is_element(base):
+            first, last = _left_out(start), _left_out(stop, backwards=True)
+            if first is not None and last is not None and first + last:
+                return base, first, last
+    return None
+
+
+def _left_out(bound: Any, *, backwards: bool = False) -> int | None:
+    """How many elements a bound leaves out; None where that depends on the list."""
+    match bound:
+        case Term("const", (None,)):
+            return 0
+        case Term("const", (int(number),)) if not backwards and number >= 0:
+            return number
+        case Term("neg", (Term("const", (int(number),)),)) if backwards and number > 0:
+            return number
+    return None
+
+
+def _element_of(told: Term, turn: Term) -> Term:
+    """The element of a list that a turn takes; of a part of one, by its place in the whole."""
+    match told:
+        case Term("cut", (Term() as part, *_)) if told == backwards(part) and (found := _ends(part)):
+            return Term("index", (backwards(found[0]), _ahead(turn, found[2])))
+    found = _ends(told)
+    return Term("index", (told, turn)) if found is None else Term("index", (found[0], _ahead(turn, found[1])))
+
+
+def _ahead(turn: Term, by: int) -> Term:
+    return Term("+", (turn, Term("const", (by,)))) if by else turn
+
+
+def _length_of(told: Term) -> Term:
+    match told:
+        case Term("cut", (Term() as part, *_)) if told == backwards(part):
+            told = part
+    found = _ends(told)
+    if found is None:
+        return length_of(told)
+    return Term("-", (length_of(found[0]), Term("const", (found[1] + found[2],))))
 
 
 def made_for(body: Body, node: ast.Expr) -> Known:

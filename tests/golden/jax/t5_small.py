@@ -158,8 +158,8 @@ def dot_product_attention(
         unseen = jnp.max(scores, axis=-1, keepdims=True) == -jnp.inf  # bool[B, heads, T, 1]
         y = jnp.where(unseen, 0.0, jax.nn.softmax(jnp.where(unseen, 0.0, scores), axis=-1)) @ v
     else:
-        mask_2 = jnp.any(mask, axis=-1, keepdims=True)  # bool[B, M0, M1, 1]
-        y = jnp.where(mask_2, jax.nn.softmax(scores, axis=-1), 0.0) @ v
+        mask = jnp.any(mask, axis=-1, keepdims=True)  # bool[B, M0, M1, 1]
+        y = jnp.where(mask, jax.nn.softmax(scores, axis=-1), 0.0) @ v
     return y
 
 
@@ -181,11 +181,11 @@ def dot_product_attention_2(
     e = q.shape[3]
     scores = q @ k.mT * (1 / math.sqrt(e) if scale is None else scale)  # [B, heads, T, U]
     if bias is not None:
-        scores_2 = scores + bias
+        scores = scores + bias
         if mask is not None:
-            scores_2 = jnp.where(mask, scores_2, -jnp.inf)
-        unseen = jnp.max(scores_2, axis=-1, keepdims=True) == -jnp.inf  # bool[B, heads, T, 1]
-        y = jnp.where(unseen, 0.0, jax.nn.softmax(jnp.where(unseen, 0.0, scores_2), axis=-1)) @ v
+            scores = jnp.where(mask, scores, -jnp.inf)
+        unseen = jnp.max(scores, axis=-1, keepdims=True) == -jnp.inf  # bool[B, heads, T, 1]
+        y = jnp.where(unseen, 0.0, jax.nn.softmax(jnp.where(unseen, 0.0, scores), axis=-1)) @ v
     else:
         y = jax.nn.softmax(scores, axis=-1) @ v
     return y

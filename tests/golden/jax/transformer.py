@@ -122,9 +122,9 @@ def dot_product_attention_2(q: Array, k: Array, v: Array, mask: Array | None = N
     e = q.shape[3]
     scores = q @ k.mT * (1 / math.sqrt(e))  # [B, heads, T, U]
     if mask is not None:
-        scores_2 = jnp.where(mask, scores, -jnp.inf)
-        mask_2 = jnp.any(mask, axis=-1, keepdims=True)  # bool[T, 1]
-        y = jnp.where(mask_2, jax.nn.softmax(scores_2, axis=-1), 0.0) @ v
+        scores = jnp.where(mask, scores, -jnp.inf)
+        mask = jnp.any(mask, axis=-1, keepdims=True)  # bool[T, 1]
+        y = jnp.where(mask, jax.nn.softmax(scores, axis=-1), 0.0) @ v
     else:
         y = jax.nn.softmax(scores, axis=-1) @ v
     return y
