@@ -16,7 +16,7 @@ import numpy as np
 from dlc.backend import Artifact
 from dlc.emit.file import loaded
 from dlc.emit.names import field_names, identifier
-from dlc_jax.integers import is_large
+from dlc_jax.integers import is_large, is_long
 
 
 @dataclass
@@ -52,7 +52,8 @@ class JaxRunnable:
         what the program requires."""
         names = {name for name, _ in self.meta["inputs"]}
         key = None if "key" in names else inputs.pop("key", None)
-        with settings(self.meta, large=is_large(inputs.values())), requirements():
+        large = is_large(inputs.values()) or (self.meta["x64_if_long"] and is_long(inputs.values()))
+        with settings(self.meta, large=large), requirements():
             given, named = call_arguments(self.meta, inputs, key)
             outputs, state = results(self.meta, self.apply(*self.trees, *given, **named))
             if state is not None:
