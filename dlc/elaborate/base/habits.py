@@ -231,6 +231,7 @@ SURPLUS = {
     **dict.fromkeys(("zeros", "ones", "normal", "uniform"), "the sizes come in a list: `zeros([B, d])`"),
     "stack": "the tensors come in a list: `stack([a, b])`",
     "concat": "the tensors come in a list: `concat([a, b])`",
+    **{name: f"more than three numbers come in a list: `{name}([a, b, c, d])`" for name in ("min", "max")},
 }
 
 
