@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -258,3 +258,10 @@ TARGET = text("the text of a target")
 DEVICE = text('the name of a device, such as "cpu"')
 THROUGH = optional(text("the name of a `weights` block"))
 WEIGHTS = optional(tensors("the paths of parameters"))
+
+
+def by_name(values: Sequence[Any], names: Iterable[str]) -> None:
+    """TypeError for settings that are given by place."""
+    if values:
+        named = ", ".join(f"{name}=…" for name in names)
+        raise TypeError(f"settings are given by name: {named}" if named else "there are no settings to give")

@@ -222,11 +222,21 @@ def _array(value: Any, dtype: str, precision: str) -> Any:
     from dlc.ops.arrays import numpy_dtype
 
     if not isinstance(value, np.ndarray | jax.Array) and hasattr(value, "__dlpack__"):
-        value = jnp.from_dlpack(value)
+        value = _shared(value)
     if not dtype:
         return jnp.asarray(value)
     wanted = numpy_dtype(precision if dtype == "float" else dtype)
     return jnp.asarray(value, jax.dtypes.canonicalize_dtype(wanted))
+
+
+def _shared(value: Any) -> Any:
+    """Another framework's tensor; where JAX does not take its strides, a copy."""
+    import jax.numpy as jnp
+
+    try:
+        return jnp.from_dlpack(value)
+    except RuntimeError:
+        return np.array(np.from_dlpack(value))
 
 
 def _key(key: Any) -> Any:
