@@ -314,7 +314,8 @@ class FunctionWriter(Writer):
         turn, checks = self._turn(op, loop)
         states = [self.value(each.first) for each in loop.carried]
         sources = [self.value(each.source) for each in loop.sequences]
-        first = [self.body.const(True, "bool") for _ in checks]  # one constant, and none where nothing reads it
+        # One constant, and none where nothing reads it.
+        first = [self.body.const(True, "bool") for _ in checks]
         count = len(states)
         names[count:count] = [self.body.names.fresh(f"{self.frame.scope}/require") for _ in checks]
         found = Scan(
