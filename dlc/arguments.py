@@ -195,7 +195,9 @@ def files(name: str, value: Any) -> tuple[str, ...]:
             raise TypeError(f"`{name}` must be {wanted}; {shown(each)} is in it")
         if "\0" in os.fspath(each):
             raise ValueError(f"`{name}` must be {wanted}, and {os.fspath(each)!r} is none")
-    return tuple(map(os.fspath, found)) or wrong(name, f"{wanted}, and some", value, ValueError)
+    if not found:
+        raise ValueError(f"`{name}` must be {wanted}, and there is none in it")
+    return tuple(map(os.fspath, found))
 
 
 def names(what: str) -> Kind:
@@ -212,7 +214,9 @@ def names(what: str) -> Kind:
         for each in found:
             if not isinstance(each, str):
                 raise TypeError(f"`{name}` must be {wanted}; {shown(each)} is in it")
-        return found or wrong(name, f"{wanted}, and some", value, ValueError)
+        if not found:
+            raise ValueError(f"`{name}` must be {wanted}, and there is none in it")
+        return found
 
     return kind
 
