@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -195,7 +195,9 @@ def files(name: str, value: Any) -> tuple[str, ...]:
             raise TypeError(f"`{name}` must be {wanted}; {shown(each)} is in it")
         if "\0" in os.fspath(each):
             raise ValueError(f"`{name}` must be {wanted}, and {os.fspath(each)!r} is none")
-    return tuple(map(os.fspath, found)) or wrong(name, f"{wanted}, and some", value, ValueError)
+    if not found:
+        raise ValueError(f"`{name}` must be {wanted}, and there is none in it")
+    return tuple(map(os.fspath, found))
 
 
 def names(what: str) -> Kind:
@@ -212,7 +214,9 @@ def names(what: str) -> Kind:
         for each in found:
             if not isinstance(each, str):
                 raise TypeError(f"`{name}` must be {wanted}; {shown(each)} is in it")
-        return found or wrong(name, f"{wanted}, and some", value, ValueError)
+        if not found:
+            raise ValueError(f"`{name}` must be {wanted}, and there is none in it")
+        return found
 
     return kind
 
@@ -258,3 +262,10 @@ TARGET = text("the text of a target")
 DEVICE = text('the name of a device, such as "cpu"')
 THROUGH = optional(text("the name of a `weights` block"))
 WEIGHTS = optional(tensors("the paths of parameters"))
+
+
+def by_name(values: Sequence[Any], names: Iterable[str]) -> None:
+    """TypeError for settings that are given by place."""
+    if values:
+        named = ", ".join(f"{name}=…" for name in names)
+        raise TypeError(f"settings are given by name: {named}" if named else "there are no settings to give")

@@ -190,8 +190,9 @@ class Model:
     def _repr_html_(self) -> str:
         return self.summary()._repr_html_()
 
-    def __call__(self, /, **settings: Any) -> Self:
+    def __call__(self, /, *values: Any, **settings: Any) -> Self:
         """The model with other static arguments. Raises SpecError for an unknown or wrong one."""
+        arguments.by_name(values, self.settings)
         self._unchanged("has no settings any more")
         overrides = {**self.overrides, **arguments.settings(settings)}
         point = self.spec.point(self.origin, overrides, self.point.entry)
@@ -407,8 +408,9 @@ class TrainBlock:
     def name(self) -> str:
         return self.node.name
 
-    def __call__(self, /, **settings: Any) -> TrainBlock:
+    def __call__(self, /, *values: Any, **settings: Any) -> TrainBlock:
         """The block with other parameters. Raises SpecError for an unknown or wrong one."""
+        arguments.by_name(values, [str(each.name) for each in self.node.static])
         changed = replace(self, overrides={**self.overrides, **arguments.settings(settings)})
         if found := wrong_overrides(self.spec.project, self.spec.unit, self.node, changed.overrides):
             self.spec.fail(*found)

@@ -220,3 +220,9 @@ def test_a_root_is_a_folder(tmp_path: pathlib.Path) -> None:
             with pytest.raises(SpecError, match="is no folder"):
                 load()
     assert dlc.load(spec, root=tmp_path).models == ("M",)
+
+
+def test_settings_are_given_by_name() -> None:
+    model = dlc.loads("model M(d: int = 4, e: int = 2)(x: [B, d]) -> [B, d] {\n    return x * e\n}\n")["M"]
+    with pytest.raises(TypeError, match="settings are given by name: d=…, e=…"):
+        model(8)

@@ -44,7 +44,7 @@ from dlc_jax.checkpoints import LIBRARY, checkpoints, looked_up
 from dlc_jax.config import config
 from dlc_jax.functions import Written, outputs_lines, outputs_type
 from dlc_jax.init import Init
-from dlc_jax.integers import needs_x64
+from dlc_jax.integers import LONGEST, needs_x64
 from dlc_jax.layers import LAYERS
 from dlc_jax.prepare import Prepare
 from dlc_jax.units import RESERVED, Units, finished
@@ -88,6 +88,7 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
         "training": options.training or main.training,
         "precision": options.precision,
         "x64": needs_x64(program),
+        "x64_if_long": needs_x64(program, LONGEST),
         "trainable": [each.path for each in program.parameters if each.trainable],
         "dtypes": dict(_dtypes(program, options.precision)),
     }

@@ -391,6 +391,18 @@ def clamp(x: Array, min: float = -jnp.inf, max: float = jnp.inf) -> Array:
     return jnp.where(x > max, max, x)
 
 
+def integer_power(x: Array, n: Array) -> Array:
+    """x to the power n, which wraps as products do: JAX reads the last six bits of n alone."""
+    x, n = jnp.broadcast_arrays(x, n)
+    bits = jnp.iinfo(n.dtype).bits
+
+    def step(i: int, power: Array) -> Array:
+        bit = (n >> jnp.astype(bits - 1 - i, n.dtype)) & 1
+        return power * power * jnp.where(bit == 1, x, jnp.ones_like(x))
+
+    return lax.fori_loop(0, bits, step, jnp.ones_like(x))
+
+
 def indicator(mask: Array, dtype: DTypeLike) -> Array:
     """1 where `mask` is true, else 0.
 

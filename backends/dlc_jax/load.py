@@ -16,7 +16,7 @@ import numpy as np
 from dlc.backend import Artifact
 from dlc.emit.file import loaded
 from dlc.emit.names import field_names, identifier
-from dlc_jax.integers import is_large
+from dlc_jax.integers import is_large, is_long
 
 
 @dataclass
@@ -52,7 +52,8 @@ class JaxRunnable:
         what the program requires."""
         names = {name for name, _ in self.meta["inputs"]}
         key = None if "key" in names else inputs.pop("key", None)
-        with settings(self.meta, large=is_large(inputs.values())), requirements():
+        large = is_large(inputs.values()) or (self.meta["x64_if_long"] and is_long(inputs.values()))
+        with settings(self.meta, large=large), requirements():
             given, named = call_arguments(self.meta, inputs, key)
             outputs, state = results(self.meta, self.apply(*self.trees, *given, **named))
             if state is not None:
@@ -221,11 +222,21 @@ def _array(value: Any, dtype: str, precision: str) -> Any:
     from dlc.ops.arrays import numpy_dtype
 
     if not isinstance(value, np.ndarray | jax.Array) and hasattr(value, "__dlpack__"):
-        value = jnp.from_dlpack(value)
+        value = _shared(value)
     if not dtype:
         return jnp.asarray(value)
     wanted = numpy_dtype(precision if dtype == "float" else dtype)
     return jnp.asarray(value, jax.dtypes.canonicalize_dtype(wanted))
+
+
+def _shared(value: Any) -> Any:
+    """Another framework's tensor; where JAX does not take its strides, a copy."""
+    import jax.numpy as jnp
+
+    try:
+        return jnp.from_dlpack(value)
+    except RuntimeError:
+        return np.array(np.from_dlpack(value))
 
 
 def _key(key: Any) -> Any:

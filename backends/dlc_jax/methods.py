@@ -383,6 +383,13 @@ def clamp(d: JaxDrafter, op: Op) -> Expr:
     return call("jnp.clip", x, d.attribute(op, "bound", low), d.attribute(op, "bound", high))
 
 
+def power(d: JaxDrafter, op: Op) -> Expr | None:
+    """`x**n`; of integers to powers that are no written numbers the library's."""
+    if op.out.type.is_float or op.inputs[1] in d.host:
+        return None
+    return call("integer_power", *map(d.tensor, op.inputs))
+
+
 def extremum(d: JaxDrafter, op: Op) -> Expr | None:
     found = between(d, op)
     return None if found is None else call("jnp.clip", d.tensor(found[0]), *map(d.value, found[1:]))
@@ -477,6 +484,7 @@ SAY: Mapping[str, Say] = {
     "abs": absolute,
     "minimum": extremum,
     "maximum": extremum,
+    "pow": power,
     "causal_mask": causal_mask,
     "resize": resize,
     **dict.fromkeys(("sum", "prod", "cumsum", "cumprod"), widening),

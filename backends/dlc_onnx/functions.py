@@ -314,7 +314,8 @@ class FunctionWriter(Writer):
         turn, checks = self._turn(op, loop)
         states = [self.value(each.first) for each in loop.carried]
         sources = [self.value(each.source) for each in loop.sequences]
-        first = [self.body.const(True, "bool")] * len(checks)
+        # One constant, and none where nothing reads it.
+        first = [self.body.const(True, "bool") for _ in checks]
         count = len(states)
         names[count:count] = [self.body.names.fresh(f"{self.frame.scope}/require") for _ in checks]
         found = Scan(
@@ -351,7 +352,9 @@ class FunctionWriter(Writer):
         """A turn of a loop as a graph, and the messages of what it checks."""
         outer, frame, requires, updated = self.body, self.frame, self.requires, dict(self.updated)
         self.body = self.sizes.body = outer.nested()
-        index = [loop.index or Value("index", INDEX_TYPE)] if loop.index or not loop.sequences else []
+        read = {name for each in walk(loop.body) for name in each.inputs}.union(loop.region.results)
+        unread = not any(each.arg.name in read for each in loop.sequences)
+        index = [loop.index or Value("index", INDEX_TYPE)] if loop.index or unread else []
         carried, slices = ([each.arg for each in part] for part in (loop.carried, loop.sequences))
         args = [*carried, *index, *slices]
         hints = [f"{bare(each.name)}_prev" for each in carried]
@@ -373,6 +376,8 @@ class FunctionWriter(Writer):
         items = [self.value(each.item) for each in loop.stacked]
         checks = {message: self.body.define(f"{frame.scope}/require", "bool") for message in self.requires}
         held = [self.body.one("And", checks[message], value) for message, value in self.requires.items()]
+        if unread and not (loop.index and loop.index.name in read):
+            last, held, items = self._read_index(given[index[0].name], last, held, items)
         gives = given_out(self.body, [*last, *held, *items])
         at = len(carried)
         names = list(given.values())
@@ -383,6 +388,22 @@ class FunctionWriter(Writer):
         self.body = self.sizes.body = outer
         self.frame, self.requires = frame, requires
         return turn, list(checks)
+
+    def _read_index(self, index: Ref, *given: list[Ref]) -> list[list[Ref]]:
+        """What a turn gives, one of them with the index in it: OpenVINO (2026.4) leaves out what turns do not read, and if that is all that there
+        are as many of as turns, it takes one turn."""
+        body, least = self.body, self.body.const(-(2**62), "i64")
+        for values in given:
+            for i, value in enumerate(values):
+                dtype = body.dtypes[value]
+                if dtype in ("f32", "f64", "i64", "i32"):
+                    reached = body.one("GreaterOrEqual", index, least)
+                    values[i] = body.one("Where", reached, value, body.const(0, dtype))
+                    return [*given]
+                if dtype == "bool":
+                    values[i] = body.one("Or", value, body.one("Less", index, least))
+                    return [*given]
+        return [*given]
 
     def _param(self, op: Op) -> None:
         self.frame.values[op.out.name] = self.parameter(op.text("path"))

@@ -181,13 +181,19 @@ def _type(json: Mapping[str, Any]) -> TensorType:
 
 def _array(value: Value, given: Any) -> Array:
     """An input as NumPy, in the dtype that the model declares."""
-    if not isinstance(given, np.ndarray) and hasattr(given, "__dlpack__"):
-        given = np.from_dlpack(given)
-    array, dtype = np.asarray(given), numpy_dtype(value.type.dtype)
+    array, dtype = _as_numpy(value.name, given), numpy_dtype(value.type.dtype)
     low_precision = dtype.kind == "V" or array.dtype.kind == "V"
     if array.dtype != dtype and not low_precision and not np.can_cast(array.dtype, dtype, "same_kind"):
         raise InputError(f"{value.name} must be {value.type}, not {array.dtype}")
     return np.require(array.astype(dtype, copy=False), requirements="C")
+
+
+def _as_numpy(name: str, given: Any) -> Array:
+    shares = not isinstance(given, np.ndarray) and hasattr(given, "__dlpack__")
+    try:
+        return np.from_dlpack(given) if shares else np.asarray(given)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:  # as frameworks see fit
+        raise InputError(f"`{name}` can't be read as a NumPy array: {error}") from None
 
 
 def _drawn(op: str, attrs: Mapping[str, Any], rng: np.random.Generator, dims: Mapping[str, int]) -> Array:

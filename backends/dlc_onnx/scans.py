@@ -130,7 +130,7 @@ class Scan:
         direction = int(loop.backwards)
         sequences = [*self.sources]
         axes = [each.axis for each in loop.sequences]
-        if loop.index is not None or not sequences:
+        if len(self.turn.given) > len(self.states) + len(sequences):
             sequences, axes = [self._indices(body), *sequences], [0, *axes]
         stacked = [0 if self._moved(each) else each.axis for each in loop.stacked]
         attrs: dict[str, Any] = {

@@ -102,11 +102,10 @@ class Sizes:
     def _atom(self, atom: str | Atom) -> Ref:
         if isinstance(atom, str):
             return self._read(atom)
-        a, b = atom.args
         if atom.op == "//":
-            return self._quotient(a, b)
+            return self._quotient(*atom.args)
         kind = {"%": "Mod", "min": "Min", "max": "Max"}[atom.op]
-        return self.body.one(kind, self.size(a), self.size(b))
+        return self.body.one(kind, *map(self.size, atom.args))
 
     def _quotient(self, a: Dim, b: Dim) -> Ref:
         """ONNX cuts quotients towards 0, so what may be negative is divided without its rest."""

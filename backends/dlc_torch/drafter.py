@@ -68,6 +68,10 @@ HALF_MISSING = frozenset({"local_response_norm"})
 
 def covered(op: Op) -> bool:
     """Whether PyTorch's function covers the op's static arguments."""
+    if op.op == "lerp" and all(
+        term.op == "const" for _, term in op.given
+    ):  # from a half on it goes back from `b`, which of infinities is nan
+        return abs(float(str(op.attr("weight", 0.0)))) < 0.5
     allowed = COVERED.get(op.op)
     return allowed is None or all(op.attr(name, values[0]) in values for name, values in allowed.items())
 

@@ -398,12 +398,20 @@ def layer_call(d: TorchDrafter, op: Op) -> Expr | None:
         return _attended(d, op)
     if op.op in recurrent.LAYERS:
         return recurrent.call(d, op)
-    first: Expr = d.tensor(op.inputs[0])
+    first: Expr = _grouped(d, op) if op.op == "group_norm" else d.tensor(op.inputs[0])
     if op.op in CONVOLUTIONS and not (is_same(op, callee) or _pads_itself(callee)):
         # The layer's numbers speak of its own parameters: a border of `kernel - 1` is 3 here, or what the caller calls it.
         here = {**{name: untraced(each) for name, each in callee.static}, **dict(op.attrs)}
         first = bordered(d, op, moved(pairs(inner(callee, "conv")), here), 0.0)
     return Call(Path(op.path), (first,))
+
+
+def _grouped(d: TorchDrafter, op: Op) -> Expr:
+    """`x.permute(0, 3, 1, 2).contiguous()`: the process ends in PyTorch's derivative (2.13) of a `GroupNorm` whose channels lie innermost, where
+    there is no slope by what it is of."""
+    x, source = d.tensor(op.inputs[0]), d.producers.get(op.inputs[0])
+    turned = source is not None and source.op == "permute" and d.types[op.inputs[0]].rank > 3
+    return method(x, "contiguous") if turned else x
 
 
 def _attended(d: TorchDrafter, op: Op) -> Expr:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,11 @@ from tvm.ir import Constant
 from tvm.relax import op as R
 
 from dlc_tvm.emission import NARROW, Emission, Row, constant
+from dlc_tvm.schedule.loops import loop, loops
+from dlc_tvm.turns import OPAQUE
 
-POWERS = 63  # an i64 overflows at any power beyond, except of -1, 0 and 1
+POWERS = 63
+"""Exponents that are written, up to which x is multiplied so often."""
 
 
 def simple(function: Callable[..., Any]) -> Row:
@@ -167,20 +171,44 @@ MOD = untrapped("mod", R.floor_mod, tirx.floormod)
 
 
 def int_pow(e: Emission, x: Any, y: Any) -> Any:
-    """A product of x, y times; a power that overflows is anything, but its parity decides for -1."""
+    """A product of x, y times, which wraps as products do."""
+    small = isinstance(y, Constant) and int(y.value.numpy().max(initial=0)) <= POWERS
+    operands = e.broadcast(x), e.broadcast(y)
+    if small:
+        return e.kernel("pow", _by_turns, *operands)
+    return e.kernel("pow", _by_squares, *operands, attributes={"op_pattern": OPAQUE})
 
-    def compute(a: te.Tensor, b: te.Tensor) -> te.Tensor:
-        product = te.comm_reducer(lambda p, q: p * q, lambda dtype: tirx.const(1, dtype), name="product")
-        turn = te.reduce_axis((0, tirx.const(POWERS, "int64")), name="turn")
-        one = tirx.const(1, a.dtype)
 
-        def body(*i: Any) -> Any:
-            power = tirx.min(b(*i), POWERS - 1 + b(*i) % 2)
-            return product(tirx.Select(turn < power.astype("int64"), a(*i), one), axis=turn)
+def _by_turns(a: te.Tensor, b: te.Tensor) -> te.Tensor:
+    product = te.comm_reducer(lambda p, q: p * q, lambda dtype: tirx.const(1, dtype), name="product")
+    turn = te.reduce_axis((0, tirx.const(POWERS, "int64")), name="turn")
+    one = tirx.const(1, a.dtype)
 
-        return te.compute(a.shape, body, name="pow")
+    def body(*i: Any) -> Any:
+        return product(tirx.Select(turn < b(*i).astype("int64"), a(*i), one), axis=turn)
 
-    return e.kernel("pow", compute, e.broadcast(x), e.broadcast(y))
+    return te.compute(a.shape, body, name="pow")
+
+
+def _by_squares(a: te.Tensor, b: te.Tensor) -> te.Tensor:
+    """From the exponent's first bit to its last: the square of what is there, and once more x where the bit is set."""
+    bits, one = int(re.sub(r"\D", "", str(b.dtype))), tirx.const(1, a.dtype)
+
+    def element(x: Any, y: Any, target: Any, i: list[Any]) -> Any:
+        def step(turn: Any) -> Any:
+            bit = tirx.bitwise_and(y[tuple(i)].astype("int64") >> (bits - 1 - turn), tirx.const(1, "int64"))
+            so_far = tirx.BufferLoad(target, i)
+            return tirx.BufferStore(
+                target, so_far * so_far * tirx.Select(bit > 0, tirx.BufferLoad(x, i), one), i
+            )
+
+        return tirx.stmt_seq(tirx.BufferStore(target, one, i), loop(bits, step))
+
+    def body(ins: Any, outs: Any) -> Any:
+        x, y = ins
+        return loops(list(a.shape), lambda i: element(x, y, outs[0], i))
+
+    return te.extern([a.shape], [a, b], body, dtype=[a.dtype], name="pow")
 
 
 def is_nan(x: Any) -> Any:

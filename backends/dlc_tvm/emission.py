@@ -83,7 +83,12 @@ class Emission:
         return self.kernel("empty", compute, self.input, sizes=(self.shape,))
 
     def kernel(
-        self, name: str, compute: Callable[..., te.Tensor], *operands: Any, sizes: Sequence[Any] = ()
+        self,
+        name: str,
+        compute: Callable[..., te.Tensor],
+        *operands: Any,
+        sizes: Sequence[Any] = (),
+        attributes: Mapping[str, Any] | None = None,
     ) -> Any:
         """The result of a kernel: `compute` gets a tensor per operand, then `sizes` (sizes, or lists of them), all in
         variables of the kernel's own.
@@ -100,6 +105,7 @@ class Emission:
         given = {size for tensor in (*tensors, result) for size in tensor.shape if isinstance(size, tirx.Var)}
         extra = [variable for variable in own.values() if variable not in given]
         function = te.create_prim_func([*tensors, *extra, result], "int64").without_attr("global_symbol")
+        function = function.with_attrs(dict(attributes)) if attributes else function
         theirs = {mine: variable for variable, mine in own.items()}
         type = relax.TensorType(substituted(list(result.shape), theirs), result.dtype)
         arguments = [*operands, *(theirs[variable] for variable in extra)]

@@ -73,11 +73,11 @@ def _one_less(builder: Any, bindings: Sequence[Any], at: int, threads: int, part
     turn: list[Any] = []
     turning, others = {begin.var}, list(bindings[:at])
     for i, binding in enumerate(bindings[at + 1 :], at + 1):
-        if turning.isdisjoint(relax.analysis.free_vars(binding.value)):
-            others.append(binding)
-        elif _ends(binding, begin):
+        if _ends(binding, begin):
             kernel = Turn(builder, begin, turn, binding, threads, parted and len(turn) >= PARTED)
             return [*others, *kernel.bindings(), *bindings[i + 1 :]]
+        if turning.isdisjoint(relax.analysis.free_vars(binding.value)):
+            others.append(binding)
         else:
             turning.add(binding.var)
             turn.append(binding)

@@ -2,7 +2,7 @@
 
     %arg, %slice, %outside = dlc.loop.begin(sizes, %first, %sequence, %captured)
     %next = …                                                                      any operations, other loops too
-    %last, %all = dlc.loop.end(%next, %item)
+    %last, %all = dlc.loop.end(%next, %item, (%arg, %slice, %outside))
 
 To TVM's passes and ours a turn is a part of the function like any other: it is laid out, fused and scheduled with it, and what it
 computes of weights alone is prepared with the weights. Nothing knows what the marks compute, so nothing crosses them. At the end
@@ -31,7 +31,8 @@ PART, WHOLE = (
 class Mark:
     """What both calls of a loop say of it. Operands and results of the first: what is carried, sequences and slices (`sequences`
     are their axes), captured values, the same inside and outside; of its results the first is the index if there is one
-    (`index`). Of the second: what is carried, items and stacks (`stacked` are their axes)."""
+    (`index`). Of the second: what is carried, items and stacks (`stacked` are their axes), and at last all that the first gave: a turn of
+    no elements may read nothing of it, and TVM would leave it out."""
 
     key: int
     carried: int
@@ -45,8 +46,8 @@ class Mark:
         sizes = relax.ShapeExpr([count, start])
         return self._call(BEGIN, [sizes, *operands], types)
 
-    def end(self, operands: Sequence[Any], types: Sequence[Any]) -> Any:
-        return self._call(END, operands, types)
+    def end(self, operands: Sequence[Any], begun: Any, types: Sequence[Any]) -> Any:
+        return self._call(END, [*operands, begun], types)
 
     def _call(self, name: str, operands: Sequence[Any], types: Sequence[Any]) -> Any:
         said = StringImm(json.dumps(asdict(self)))

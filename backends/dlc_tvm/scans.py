@@ -32,6 +32,7 @@ class Scan:
         # What weights alone give, and constants, a turn reads where they are: they stay what they are to later passes.
         self.captured = [name for name in reads(self.loop) if name in self.writer.varying]
         self.mark = self.writer.mark(self._mark)
+        self.begun: Any = None
 
     def write(self) -> None:
         outside = dict(self.writer.values)
@@ -71,14 +72,13 @@ class Scan:
         types += [each.ty for each in captured]
         count, start = writer.sizes.one(loop.count), writer.sizes.one(loop.start)
         operands = [*firsts, *sequences, *captured, *anchor]
-        return self._parts(self.mark.begin(count, start, operands, types), types)
+        self.begun = self.writer.emission.builder.emit(self.mark.begin(count, start, operands, types))
+        return self._parts(self.begun)
 
-    def _parts(self, call: Any, types: Sequence[Any]) -> Iterator[Any]:
+    def _parts(self, results: Any) -> Iterator[Any]:
         """The results of a mark, one by one."""
-        builder = self.writer.emission.builder
-        whole = builder.emit(call)
-        for i in range(len(types)):
-            yield builder.emit(relax.TupleGetItem(whole, i))
+        for i in range(len(results.ty.fields)):
+            yield self.writer.emission.builder.emit(relax.TupleGetItem(results, i))
 
     def _turn(self, args: Iterator[Any]) -> list[Any]:
         """What a turn gives: what is carried, then items."""
@@ -110,7 +110,7 @@ class Scan:
         types = [writer.sizes.type(each.out) for each in loop.carried]
         types += [each.ty for each in nexts[len(loop.carried) : self.mark.carried]]
         types += [writer.sizes.type(each.out) for each in loop.stacked]
-        return self._parts(self.mark.end(nexts, types), types)
+        return self._parts(self.writer.emission.builder.emit(self.mark.end(nexts, self.begun, types)))
 
     def _bind(self, results: Iterator[Any]) -> None:
         writer, loop = self.writer, self.loop

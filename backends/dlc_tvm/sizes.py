@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from math import lcm
 from typing import Any
 
@@ -78,9 +79,9 @@ class Sizes:
     def _atom(self, atom: str | Atom) -> Any:
         if isinstance(atom, str):
             return self.symbol(atom)
-        a, b = (_expression(self.one(arg)) for arg in atom.args)
+        parts = (_expression(self.one(arg)) for arg in atom.args)
         # Kernels whose buffers have sizes such as `2 * H_2 // 2` would have to be given H_2 besides, and don't fuse.
-        return sym.Analyzer().simplify(OPERATORS[atom.op](a, b))
+        return sym.Analyzer().simplify(reduce(OPERATORS[atom.op], parts))
 
     def input_type(self, value: Value) -> Any:
         """The type of a parameter of the Relax function. An axis that has to be solved for a dim is a variable of its own,

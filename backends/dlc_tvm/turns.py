@@ -57,7 +57,7 @@ class Turn:
         assert begun is not None
         assert ended is not None
         self.mark, (sizes, *self.given) = begun
-        self.gives = ended[1]
+        self.gives = ended[1][:-1]
         self.count, self.start = self._sizes(sizes.values)
 
     def bindings(self) -> list[Any]:

@@ -9,11 +9,15 @@ from dlc.diagnostics import NO_SPAN, Span
 from dlc.ir.loops import INDEX_TYPE, Carried, Loop, Sliced, Stacked, with_axis, without_axis
 from dlc.ir.nodes import Attr, Op, Value
 from dlc.ops import added, get
+from dlc.ops.definition import OpError
 from dlc.ops.signature import MISSING
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
 from dlc.types.traced import as_float
+
+RANK_LIMIT = 32
+"""Axes of a tensor: NumPy has 64 of them at most, and compilers take minutes for thousands."""
 
 Operand = Value | int | float | bool | None
 
@@ -82,6 +86,9 @@ class Builder:
                 place = f" at {self.span.file}:{self.span}" if self.span.line else ""
                 error.add_note(f"in `{name}`{place}")
             raise
+        most = max((type.rank for type in types), default=0)
+        if most > RANK_LIMIT:
+            raise OpError(f"`{name}` would give {most:,} axes: a tensor has {RANK_LIMIT} at most")
         if definition.random:
             filled["draw"] = self.draw()
         outputs = tuple(

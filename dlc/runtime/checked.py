@@ -30,9 +30,10 @@ class InputCheck:
     Raises SpecError: E0902 for inputs that do not fit, E0710 for indices computed of them that are outside their axis, E0804 for a
     fact that does not hold for them."""
 
-    def __init__(self, program: Program, check_indices: IndexCheck) -> None:
+    def __init__(self, program: Program, check_indices: IndexCheck, left_out: Sequence[str] = ()) -> None:
         self.program = program
         self._check_indices = check_indices
+        self._left_out = left_out
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The inputs as every framework takes them."""
@@ -61,6 +62,8 @@ class InputCheck:
                 self._check_key(inputs[name])
             elif name not in wanted:
                 help = did_you_mean(name, wanted) or f"inputs are {', '.join(wanted)}"
+                if name in self._left_out:
+                    help = f'it is optional: compile `model.with_inputs("{name}")`, a model that takes it'
                 _fail(problems.BAD_INPUT, f"there is no input `{name}`", help)
 
     def _check_key(self, key: Any) -> None:
@@ -96,11 +99,16 @@ class Checked:
     their axis, E0804 for a fact or `require` that does not hold for them."""
 
     def __init__(
-        self, runnable: Runnable, program: Program, check_indices: IndexCheck, backend: str = ""
+        self,
+        runnable: Runnable,
+        program: Program,
+        check_indices: IndexCheck,
+        backend: str = "",
+        left_out: Sequence[str] = (),
     ) -> None:
         self.runnable = runnable
         self.program = program
-        self._fitting = InputCheck(program, check_indices)
+        self._fitting = InputCheck(program, check_indices, left_out)
         self._backend = backend
 
     def __repr__(self) -> str:
@@ -141,6 +149,8 @@ class Checked:
             return self.runnable(**inputs)
         except CheckFailed as error:
             _fail(problems.REQUIRE_FAILED, str(error))
+        except InputError as error:
+            _fail(problems.BAD_INPUT, str(error))
         except ValueError as error:  # what emitted source raises
             if str(error) not in self._messages:
                 raise
@@ -171,7 +181,7 @@ def _seen(name: str, given: Any) -> Any:
 def _native(name: str, given: Any) -> Any:
     """An array as all frameworks take it: a file may have another order of bytes, a computation wider floats than any of them."""
     if not isinstance(given, np.ndarray):
-        return given
+        return given.detach() if getattr(given, "requires_grad", False) is True else given
     if isinstance(given, np.ma.MaskedArray):
         if np.ma.is_masked(given):
             help = "fill it: `array.filled(0)`; a mask is an input of its own"
@@ -182,8 +192,23 @@ def _native(name: str, given: Any) -> Any:
     return a_byte_each(given) if given.dtype.isnative else given.astype(given.dtype.newbyteorder("="))
 
 
+def _check_foreign(value: Value, tensor: Any) -> None:
+    """A framework's own tensor: a kind of number that a cast would cut off is told as an array's is."""
+    name = str(getattr(tensor, "dtype", "")).rpartition(".")[2]
+    dtype = numpy_dtype(value.type.dtype)
+    try:
+        fits = np.can_cast(np.dtype(name), dtype, "same_kind")
+    except TypeError:  # bf16 and the like
+        fits = dtype.kind in "fV" or not name.startswith(("bfloat", "float"))
+    if name and not fits and dtype.kind != "V":
+        _fail(problems.BAD_INPUT, f"`{value.name}` must be {value.type}, not {name}")
+    if dtype.kind in "iu" and 0 not in tuple(tensor.shape) and hasattr(tensor, "max"):
+        _check_ends(value, tensor)
+
+
 def _check_dtype(value: Value, array: Any) -> None:
     if not isinstance(array, np.ndarray):
+        _check_foreign(value, array)
         return
     dtype = numpy_dtype(BYTE if value.type.dtype == SMALL else value.type.dtype)
     narrow = dtype.kind == "V" or (
@@ -192,11 +217,15 @@ def _check_dtype(value: Value, array: Any) -> None:
     if array.dtype != dtype and not narrow and not np.can_cast(array.dtype, dtype, "same_kind"):
         _fail(problems.BAD_INPUT, f"`{value.name}` must be {value.type}, not {array.dtype}")
     if dtype.kind in "iu" and array.dtype.kind in "iu" and array.size:
-        low, end = RANGES[value.type.dtype]
-        for each in (array.min(), array.max()):
-            if not low <= int(each) < end:
-                reason = f"{value.type.dtype} goes from {low} to {end - 1}"
-                _fail(problems.BAD_INPUT, f"`{value.name}` holds {each}, and {reason}")
+        _check_ends(value, array)
+
+
+def _check_ends(value: Value, array: Any) -> None:
+    low, end = RANGES[value.type.dtype]
+    for each in (array.min(), array.max()):
+        if not low <= int(each) < end:
+            reason = f"{value.type.dtype} goes from {low} to {end - 1}"
+            _fail(problems.BAD_INPUT, f"`{value.name}` holds {int(each)}, and {reason}")
 
 
 def _fail(problem: Problem, message: str, help: str = "") -> NoReturn:

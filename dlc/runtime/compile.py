@@ -285,7 +285,9 @@ def compile_model(
     check = IndexCheck(model.program, values, precision, all_sources(model.spec.project))
     with promises.rows_told(backend.name, program):
         runnable = promises.runnable_of(backend.name, _loaded(backend, artifact, ready, device))
-    return Checked(runnable, model.program, check, backend.name)
+    taken = model.program.main.input_names
+    left_out = [name for name in model.optional_inputs if name not in taken]
+    return Checked(runnable, model.program, check, backend.name, left_out)
 
 
 def _loaded(backend: Backend, artifact: Artifact, weights: Mapping[str, np.ndarray], device: str) -> Runnable:

@@ -80,6 +80,8 @@ def _binding_at_top(failure: Failure, expected: set[str]) -> str:
         return "this belongs in a body: a `}` before it may close too early"
     if after is not None and after.kind == "=":
         return f"a value for the whole file is written `let {failure.token.text} = …`"
+    if failure.token.text in ("param", "buffer"):
+        return f"a `{failure.token.text}` stands in the body of the module or model that has it"
     return ""
 
 

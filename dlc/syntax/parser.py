@@ -16,7 +16,7 @@ from dlc.syntax.lalr import Failure, Parser
 from dlc.syntax.layout import lay_out
 from dlc.syntax.messages import explain
 from dlc.syntax.placement import misplaced
-from dlc.syntax.scanner import CHARACTER_LIMIT, WORD_LIMIT, scan
+from dlc.syntax.scanner import CHARACTER_LIMIT, WORD_LIMIT, Scanned, scan
 from dlc.syntax.tokens import END, Token
 
 _Comments = tuple[tuple[int, str, bool], ...]
@@ -47,7 +47,7 @@ def parse(text: str, file: str) -> ParseResult:
         return ParseResult(ast.File(()), (problem,), WORD_LIMIT)
     scanned = scan(text, file)
     if scanned.words > WORD_LIMIT:
-        return ParseResult(ast.File(()), (_too_long(scanned.tokens[-1], file),), scanned.words)
+        return ParseResult(ast.File(()), (_too_long(scanned, file),), scanned.words)
     tokens, wrong = lay_out(scanned.tokens, file)
     comments = tuple(scanned.comments)
     found, more = _run(tokens, file, "file")
@@ -59,8 +59,13 @@ def parse(text: str, file: str) -> ParseResult:
     return ParseResult(tree, told, scanned.words)
 
 
-def _too_long(token: Token, file: str) -> Diagnostic:
-    place = Span(file, token.line, token.column, token.line, token.end)
+def _too_long(scanned: Scanned, file: str) -> Diagnostic:
+    """Told at the last word that was read, or the comment behind it."""
+    comment = scanned.comments[-1][0] if scanned.comments else 0
+    place = Span(file, comment, 1, comment, 2)
+    if scanned.tokens and scanned.tokens[-1].line >= comment:
+        token = scanned.tokens[-1]
+        place = Span(file, token.line, token.column, token.line, token.end)
     return TOO_LONG.at(place, what="this text", limit=f"{WORD_LIMIT:,} words")
 
 

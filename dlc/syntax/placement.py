@@ -92,4 +92,6 @@ def _check(stmt: ast.Stmt, block: str) -> Iterator[Diagnostic]:
         return
     word, _, where = place
     help = "a scan hands out values with `yield name = …`" if word == "return" and block == "scan" else ""
+    if word == "param" and block == "fn":
+        help = "what has parameters is a `module`: `module Name()(x: …) -> … { }`"
     yield SYNTAX.at(stmt.span, message=f"`{word}` may stand only {where}", help=help)

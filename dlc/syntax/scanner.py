@@ -311,6 +311,9 @@ class _Scanner:
             help = f"write `{name} = {name} {text[:-1]} …`"
             self._syntax(start, end, f"`{text}` is no operator of this language", help=help)
             self._add("=", start, end).broken = True
+            if name.isidentifier():  # as it is meant, so that what follows is read of the right value
+                self._add("NAME", start, start, text=name)
+                self._add(text[:-1], start, end, text=text[:-1])
 
     def _bad_character(self, text: str, start: int, end: int) -> None:
         first = text[0]

@@ -28,6 +28,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--length", type=int, default=10, help="statements of a program, about")
     parser.add_argument("--backends", nargs="+", default=list(BACKENDS), choices=BACKENDS)
     parser.add_argument("--sizes", type=int, default=3, help="at how many sizes each is run")
+    parser.add_argument(
+        "--longest", type=int, default=19, help="and at this size of each dim alone; 0 for none"
+    )
     parser.add_argument("--no-shrink", action="store_true")
     parser.add_argument("--no-gradients", action="store_true")
     parser.add_argument("--show", action="store_true", help="print every program")
@@ -48,6 +51,7 @@ def one(seed: int, options: argparse.Namespace, counts: Counter[str]) -> None:
                 options.backends,
                 most=options.sizes,
                 gradients=gradients,
+                longest=options.longest,
                 count=lambda each: counts.update([each]),
             )
         )
@@ -60,7 +64,7 @@ def one(seed: int, options: argparse.Namespace, counts: Counter[str]) -> None:
         fault = next(each for each in found if each.like == like)
         smaller = made
         if not options.no_shrink:
-            smaller, fault = shrunk(made, options.backends, fault)
+            smaller, fault = shrunk(made, options.backends, fault, longest=options.longest)
         print(f"== seed {seed}: {fault.backend}, {fault.kind}\n{smaller.text()}{fault.text}\n", flush=True)
 
 

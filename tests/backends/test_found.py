@@ -64,6 +64,8 @@ FOUND = {
     "enlarged to no size": 'resize(x[none], size=N, mode="linear") + sum(resize(x[none, none], size=[3, N], mode="bicubic"))',
     "one infinity, enlarged": 'resize(tensor([[[1.0, 2.0, inf, 4.0, -inf]]]), scale=2, mode="linear")',
     "one infinity among windows": 'resize(stack([x, x])[none] / tensor([0.0, 1.0, 2.0]), size=[4, 4], mode="bilinear")',
+    "most of the way to infinities": "lerp(x, x / zeros([3]), 0.7)",
+    "the greatest and least of three sizes": "full([max(N, 3 - N, 2 * N)], 1.0) * min(N + 1, 3 - N, N)",
     "narrow integers contracted": 'einsum(cast(i, u8) * 50, cast(i, u8), "a,b->")',
     "no steps": "e |> rnn(2) as r",
 }

@@ -34,3 +34,35 @@ def test_long_integers(backend: str, rows: int) -> None:
     for name, value in run(model.program, {}, given).items():
         assert found[name].dtype == value.dtype, name
         np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+# What sizes and constants alone decide, past 32 bits: JAX had nothing to look at, and wrapped.
+OF_SIZES = """
+model M()(x: [N]) -> (a: i64[N], b: i64[N], c: i64[], d: i64[N], e: i64[N], f: i64[N], g: i64[2], h: i64[N], i: u8[N], j: i64[N])
+{
+    place = argsort(x)
+    return 2 ** arange(N), arange(N) * N * N, sum(arange(N)) * sum(arange(N)), 1_000_000 * place, cumprod(place + 1), 3 ** place,
+        tensor([100_000, 200_000]) * tensor([300_000, 5]), (-1) ** place, cast(place, u8) ** cast(place, u8), place ** 70
+}
+"""
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax", "onnx", pytest.param("tvm", marks=pytest.mark.slow)])
+def test_integers_of_sizes(backend: str) -> None:
+    model = dlc.loads(OF_SIZES)["M"]
+    compiled = model.compile(backend)
+    for n in (3, 45, 3_000):
+        given = {"x": np.random.default_rng(n).normal(size=n).astype(np.float32)}
+        found = compiled(**given)
+        for name, value in run(model.program, {}, given).items():
+            assert found[name].dtype == value.dtype, name
+            np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def test_products_of_long_axes_on_jax() -> None:
+    """Positions times positions fit into 32 bits up to 46,340: where an input is longer, the call has 64."""
+    model = dlc.loads("model M()(x: [N]) -> i64[N] { return arange(N) * arange(N) }\n")["M"]
+    compiled = model.compile("jax")
+    for n in (5, 50_000):
+        found = compiled(x=np.zeros(n, np.float32))["output"]
+        np.testing.assert_array_equal(found, np.arange(n) ** 2)

@@ -28,6 +28,8 @@ CASES = [
     (("summary", LENET, "--set", "class=3"), 1, "E0102"),
     (("show", LENET, "--after", "dead_code"), 2, "dead-code"),
     (("run", LENET, "--backend", "torch"), 2, "`x`"),
+    (("train", f"{LENET}:digits", "--epochs", "3"), 2, "`--set settings.epochs=…`"),
+    (("train", f"{LENET}:digits", "--lr", "0.1"), 2, "`--set lr=…`"),
     (("run", LENET, "--backend", "torch", "--input", "x=missing.npy"), 2, "missing.npy"),
     (("run", LENET, "--backend", "torch", "--random", "--device", "tpu"), 1, "torch computes on cpu, cuda"),
     (("run", LENET, "--backend", "torch", "--random", "--device", "cuda:"), 2, "cpu or cuda:1"),

@@ -197,6 +197,9 @@ def test_one_budget_for_all_models_of_a_file() -> None:
         (f"let X = {'-' * 3000}1\n", "E0006"),
         (f"let X = {'not ' * 30000}true\n", "E0006"),
         (f'let X = "{"a" * 2_000_000}"\n', "E0009"),
+        ("#\n" * 900_000 + model(), "E0009"),  # no word was read
+        (model(f"return reshape(x, [B, 4{', 1' * 9_000}])"), "E0302"),
+        (model(f'return einsum({", ".join("x" * 4_000)}, "{", ".join(["a b"] * 4_000)} -> a b")'), "E0306"),
         (model(*['require true, "' + "{x}" * 400 + '"'] * 50), "E0009"),
         (f"let X = {'9' * 900_000}\n", "E0001"),
         (f'let X = "{chr(92)}q{chr(92)}q"\n', "E0005"),

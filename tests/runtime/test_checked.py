@@ -158,3 +158,44 @@ def test_verify_tells_what_its_inputs_violate() -> None:
     (found,) = caught.value.diagnostics
     assert (found.code, found.message) == ("E0804", "this does not hold for the given input: larger, please")
     assert dlc.verify(model, backends=["torch"], inputs={"x": np.full(3, 10.0, np.float32)}).agree
+
+
+MANY = """
+model Kinds()(i: i64[B], n: i8[B], m: bool[B], x: [B, 4]) -> [B, 4] {
+    return where(m[:, none], take(eye(4), i), x * cast(n, float)[:, none])
+}
+model Masked()(x: [B], mask: bool[B] = none) -> [B] {
+    return x if mask == none else where(mask, x, 0.0)
+}
+"""
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax", "onnx", pytest.param("tvm", marks=pytest.mark.slow)])
+def test_tensors_of_frameworks_are_looked_at_as_arrays_are(backend: str) -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
+    run = dlc.loads(MANY)["Kinds"].compile(backend)
+    right = {
+        "i": torch.tensor([1, 2]),
+        "n": torch.tensor([3, 4]),
+        "m": torch.tensor([True, False]),
+        "x": torch.ones(4, 4, requires_grad=True)[:, ::2].T,  # a slope, and elements that are apart
+    }
+    (y,) = run(**right).values()
+    np.testing.assert_array_equal(y, [[0, 1, 0, 0], [4, 4, 4, 4]])
+    for name, wrong, message in (
+        ("i", torch.tensor([1.5, 2.0]), "`i` must be i64[B], not float32"),
+        ("m", torch.tensor([1, 0]), "`m` must be bool[B], not int64"),
+        ("n", torch.tensor([300, 0]), "`n` holds 300, and i8 goes from -128 to 127"),
+    ):
+        with pytest.raises(SpecError, match="E0902") as caught:
+            run(**{**right, name: wrong})
+        assert message in caught.value.diagnostics[0].message
+
+
+def test_what_is_optional_is_told_so() -> None:
+    pytest.importorskip("torch")
+    run = dlc.loads(MANY)["Masked"].compile("torch")
+    with pytest.raises(SpecError) as caught:
+        run(x=np.ones(2, np.float32), mask=np.ones(2, bool))
+    assert 'compile `model.with_inputs("mask")`' in caught.value.diagnostics[0].help

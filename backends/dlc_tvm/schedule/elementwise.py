@@ -11,7 +11,6 @@ from tvm.s_tir.schedule import ScheduleError
 from dlc_tvm.schedule.nest import (
     Kernel,
     NotApplicable,
-    compares_places_with_data,
     constant,
     contiguous,
     extent,
@@ -19,6 +18,7 @@ from dlc_tvm.schedule.nest import (
     in_step,
     loads,
     nodes,
+    parts_safely,
     quotients,
     same,
     variables,
@@ -126,7 +126,7 @@ def vectorize_tail(sch: Any, loop: Any, lanes: int) -> Any | None:
         ):  # a shorter register has room for it; for 3 lanes there is none
             sch.vectorize(loop)
         return None
-    partition = not compares_places_with_data(sch.get(loop))
+    partition = parts_safely(sch.get(loop))
     outer, inner = sch.split(loop, [None, lanes])
     sch.vectorize(inner)
     if partition and (size is None or size % lanes):

@@ -61,6 +61,7 @@ class Kernel:
 
 
 Rule = Callable[[Kernel], None]
+COMPARISONS = (tirx.LT, tirx.LE, tirx.GT, tirx.GE, tirx.EQ, tirx.NE)
 
 
 def constant(value: Any) -> int | None:
@@ -110,15 +111,60 @@ def loads(expression: Any) -> list[Any]:
     return found
 
 
-def compares_places_with_data(stmt: Any) -> bool:
-    """Whether a condition in a statement compares an index with what a tensor holds, as `i - start[0] >= 0`.
+def parts_safely(loop: Any) -> bool:
+    """Whether TVM's loop partitioning (0.27) may be asked to cut a loop where conditions inside of it change.
 
-    TVM's loop partitioning must not see such a condition: it takes the load for a constant of the loop, and, depending on the
-    order of its own sets, drops the guard (0.27)."""
+    It takes what a condition loads from a tensor, as in `i - start[0] >= 0`, for a constant of the loop, and, depending on the order of
+    its own sets, drops the guard. And it trusts that a loop's part in which all conditions hold is not empty: of `i >= m` and `i < m + 2`
+    it drops the first behind that part, which in steps of 16 begins before `m`, and reads what is not there."""
+    conditions = _conditions(loop)
+    if any(loads(each) and _has_index(each) for each in conditions):
+        return False
+    axes = _driven(loop)
+    return not any(
+        _begins_openly(part, axis) for each in conditions for part in _parts(each) for axis in axes
+    )
+
+
+def _conditions(stmt: Any) -> list[Any]:
+    """What a statement chooses values by."""
     found: list[Any] = []
     tvm_ffi.structural_walk(stmt, (tirx.Select, lambda each: found.append(each.condition)))
     tvm_ffi.structural_walk(stmt, (Call, lambda each: found.extend(each.args[:1] if _chooses(each) else ())))
-    return any(loads(condition) and _has_index(condition) for condition in found)
+    return found
+
+
+def _driven(loop: Any) -> list[Any]:
+    """The loop's variable, and the axes of blocks inside that it moves along."""
+    found = [loop.loop_var]
+
+    def look(realize: Any) -> None:
+        pairs = zip(realize.block.iter_vars, realize.iter_values, strict=True)
+        found.extend(axis.var for axis, value in pairs if loop.loop_var in variables([value]))
+
+    tvm_ffi.structural_walk(loop, (s_tir.SBlockRealize, look))
+    return found
+
+
+def _parts(condition: Any) -> list[Any]:
+    """The comparisons in a condition, turned round where it is denied."""
+    found: list[Any] = []
+    plain = sym.Analyzer().simplify(condition)
+    for kind in COMPARISONS:
+        tvm_ffi.structural_walk(plain, (kind, found.append))
+    return found
+
+
+def _begins_openly(comparison: Any, axis: Any) -> bool:
+    """Whether a comparison holds from a place on along `axis` that hangs on something else than numbers."""
+    inside = variables([comparison])
+    if axis not in inside or len(inside) == 1:
+        return False
+    a, b = comparison.a, comparison.b
+    room = a - b if isinstance(comparison, (tirx.GE, tirx.GT)) else b - a
+    ahead = tvm_ffi.structural_map(room, (tirx.Var, lambda var: var + 1 if var.same_as(axis) else var))
+    step = constant(sym.Analyzer().simplify(ahead - room))
+    return step is None or step > 0 or isinstance(comparison, (tirx.EQ, tirx.NE))
 
 
 def _chooses(call: Any) -> bool:

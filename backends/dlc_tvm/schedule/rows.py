@@ -18,7 +18,6 @@ from dlc_tvm.schedule.nest import (
     Kernel,
     NotApplicable,
     calls,
-    compares_places_with_data,
     constant,
     contiguous,
     divides,
@@ -26,6 +25,7 @@ from dlc_tvm.schedule.nest import (
     fuse,
     loads,
     loops_by_kind,
+    parts_safely,
     reduction_blocks,
     same,
 )
@@ -106,8 +106,9 @@ def _in_lanes(kernel: Kernel, block: SBlockInfo, axes: int) -> list[Any]:
         return [block.block_rv]
     # One addition must wait for the one before it, some four cycles long: one chain would use a fraction of the adder.
     wide = size is not None and size >= LONG_ROW * lanes and size % (CHAINS * lanes) == 0
+    partition = parts_safely(sch.get(depth))
     outer, partial = sch.split(depth, [None, CHAINS * lanes if wide else lanes])
-    if not compares_places_with_data(kernel.stmt(block)):
+    if partition:
         sch.annotate(outer, SPLIT_OFF_TAIL, 1)  # should the last vector be guarded
     pieces = [sch.rfactor(partial, -1)]
     if wide:  # join the chains in vectors, before joining lanes

@@ -225,12 +225,24 @@ def argument(name: str, parameters: list[str]) -> str:
 
 
 # Calls with more arguments than there are parameters.
+SOURCES = {
+    **dict.fromkeys(
+        ("mnist", "fashion_mnist", "fashionmnist", "emnist"),
+        "files of MNIST and its kin are read by `idx`; `digits` are 1,797 small ones that come with dlc",
+    ),
+    **dict.fromkeys(
+        ("cifar10", "cifar100", "cifar", "imagenet", "imagefolder", "image_folder"),
+        "a folder of pictures is read by `images`, arrays by `npz`",
+    ),
+    **dict.fromkeys(("dataloader", "dataset", "tensordataset"), "arrays in memory come by `arrays(batch=…)`"),
+}
 SURPLUS = {
     **dict.fromkeys(("reshape", "broadcast"), "the sizes come in a list: `reshape(x, [B, -1])`"),
     "permute": "the axes come in a list: `permute(x, [0, 2, 1])`",
     **dict.fromkeys(("zeros", "ones", "normal", "uniform"), "the sizes come in a list: `zeros([B, d])`"),
     "stack": "the tensors come in a list: `stack([a, b])`",
     "concat": "the tensors come in a list: `concat([a, b])`",
+    **{name: f"more than three numbers come in a list: `{name}([a, b, c, d])`" for name in ("min", "max")},
 }
 
 

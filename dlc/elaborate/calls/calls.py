@@ -78,7 +78,12 @@ def apply(body: Body, callee: Any, args: Given, node: ast.Node, label: ast.Label
         case Poison():
             raise Silent
     place = node.callee.span if isinstance(node, ast.Call) else node.span
-    body.report.fail(problems.NOT_CALLABLE, place, name=_text(node), what=type_name(callee))
+    help = (
+        "apply its parts one after another: `for layer in layers { x = layer(x) }`"
+        if isinstance(callee, list)
+        else ""
+    )
+    body.report.fail(problems.NOT_CALLABLE, place, name=_text(node), what=type_name(callee), help=help)
 
 
 def _made_by(value: Any, name: str, span: Span) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from dlc.diagnostics import SpecError, did_you_mean, suggestion
 from dlc.diagnostics import training as problems
+from dlc.elaborate.base import habits
 from dlc.elaborate.base.units import Definition
 from dlc.elaborate.base.values import Tensor, show, type_name
 from dlc.elaborate.calls.arguments import Given, bind_static_arguments, match_arguments
@@ -44,7 +45,8 @@ def source(body: Body, node: ast.Expr) -> Named:
         message = f"the source `{name}` is not available: {error}"
         body.report.fail(problems.BAD_SOURCE, node.callee.span, message=message)
     if options is None:
-        help = did_you_mean(name, source_names()) or f"sources are {', '.join(source_names())}"
+        help = habits.SOURCES.get(name.lower()) or did_you_mean(name, source_names())
+        help = help or f"sources are {', '.join(source_names())}"
         body.report.fail(
             problems.BAD_SOURCE, node.callee.span, message=f"there is no source `{name}`", help=help
         )

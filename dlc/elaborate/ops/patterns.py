@@ -353,6 +353,10 @@ def repeat(body: Body, node: ast.Node, x: Tensor, text: Any, span: Span, given: 
     return _reshape(body, node, x, pattern.shape(right))
 
 
+OPERANDS = 32
+"""NumPy takes no more, and TVM's compiler ends at thousands."""
+
+
 def einsum(body: Body, node: ast.Node, tensors: list[Tensor], text: Any, span: Span) -> Tensor:
     """`einsum(a, b, "B i j, B j k -> B i k")`, names as in einops; single letters run together are NumPy's form. What stands under
     `...` broadcasts."""
@@ -363,6 +367,8 @@ def einsum(body: Body, node: ast.Node, tensors: list[Tensor], text: Any, span: S
     texts = pattern.text[:arrow].split(",")
     if len(texts) != len(tensors):
         pattern.fail(f"the pattern has {len(texts)} operands, {len(tensors)} are given")
+    if len(texts) > OPERANDS:
+        pattern.fail(f"the pattern has {len(texts)} operands, over {OPERANDS}")
     *lefts, last = _read(texts, pattern.text[arrow + 2 :], [each.type.rank for each in tensors])
     sides, offset = [], 0
     for part, read in zip(texts, lefts, strict=True):

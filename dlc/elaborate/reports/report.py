@@ -58,7 +58,7 @@ class Findings:
 @dataclass(eq=False, repr=False)
 class Report:
     """How the errors of one body are told: `chain` are the calls that lead into it, in words, `calls` their places, innermost first,
-    `origin` the user's call for a body of the library, `place` the body itself."""
+    `origin` the user's call for a body of the library, `place` the body itself. What a train block is to know it `requires`, having no `where`."""
 
     findings: Findings
     callables: Container[str] = frozenset()
@@ -66,6 +66,7 @@ class Report:
     origin: Origin | None = None
     place: Span = NO_SPAN
     calls: tuple[Span, ...] = ()
+    requires: bool = False
 
     def fail(self, problem: Problem, span: Span, **slots: Any) -> NoReturn:
         raise ElabError(self.told(problem, span, slots))
@@ -87,6 +88,8 @@ class Report:
         diagnostic = problem.at(span, chain=self.chain, **slots)
         if self.origin is not None:
             diagnostic = self.origin.tell(diagnostic, self.callables)
+        if self.requires:
+            diagnostic = replace(diagnostic, help=diagnostic.help.replace("`where ", "`require "))
         return self._at_the_call(diagnostic) if problem is FACT_VIOLATED else diagnostic
 
     def _at_the_call(self, found: Diagnostic) -> Diagnostic:

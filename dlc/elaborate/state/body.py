@@ -331,7 +331,7 @@ def static_body(
 ) -> Body:
     """A body for expressions that stand in none: defaults, `let`, presets; and those of train and test blocks."""
     context = Context(session, unit, name, kind, session.training, library, statements=statements)
-    report = Report(session.findings, session.vocabulary)
+    report = Report(session.findings, session.vocabulary, requires=kind == "train")
     return Body(context, Scope(), Emission(Counting(session, report)), report)
 
 

@@ -155,6 +155,8 @@ def _unknown(report: Report, unit: Unit, name: str, span: Span) -> None:
         if name in habits.DTYPES
         else did_you_mean(name, [*DTYPES, *groups])
     )
+    if name in ("Tensor", "tensor", "Array", "array"):
+        help = "a tensor is written by its axes, `[B, d]`, behind a dtype if it is not `float`: `i64[B, T]`"
     help = help or f"dtypes are {', '.join(DTYPES)}"
     report.fail(problems.BAD_TYPE, span, message=f"there is no type `{name}`", help=help)
 

@@ -19,6 +19,17 @@ WIDE = {
     "(maximum(minimum(cast(x, i64), 7), 0) + 1) * 3": False,
     "cast(x, i64) + 3": False,
     "arange(n) * 3": False,
+    "arange(n) * arange(n)": False,  # of sizes up to 2**15; a call with longer inputs is looked at
+    "arange(n) * n * 3": True,
+    "arange(n) * 1_000_000": True,
+    "2 ** arange(n)": True,
+    "arange(n) ** 2": False,
+    "arange(n) % 8 * 100_000": True,
+    "arange(9) % 8 * 100_000": False,
+    "cumsum(arange(n))": False,
+    "cumprod(arange(3) + 1)": False,
+    "sum(cast(x > 0.0, i64)) * 3": True,
+    "tensor([70_000]) * 70_000": True,
     "take(arange(n), cast(x, i64)) * 3": False,  # whatever the places are
     "take(cast(x, i64), arange(n), axis=1) * 3": True,
 }

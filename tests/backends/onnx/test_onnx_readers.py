@@ -141,3 +141,27 @@ def test_weights_in_the_same_file(reader: str, tmp_path: Path) -> None:
     path = written("xor", tmp_path, single_file=True)
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
     agree(reader, "xor", path)
+
+
+# What of its index and slices a turn reads.
+UNREAD = {
+    "a state": "scan i in range(3) with y = x { y = y + tanh(y) }\nreturn y",
+    "an open number of turns": "scan i in range(T) with y = x { y = y + tanh(y) }\nreturn y",
+    "a truth": "scan i in range(3) with m = x > 0.0 { m = not m }\nreturn where(m, x, 0.0)",
+    "a list": "scan i in range(3) { yield y = x }\nreturn sum(y, axis=0)",
+    "a sequence": "scan xt in x along axis 1 with y = x { y = y + tanh(y) }\nreturn y",
+    "one sequence of two": "scan a, b in x, x along axis 1 with h = x[:, 0] { h = h + tanh(b) }\nreturn x + h[:, none]",
+}
+
+
+@pytest.mark.parametrize("what", UNREAD)
+def test_turns_that_do_not_read_their_place(what: str, tmp_path: Path) -> None:
+    """OpenVINO leaves out what no turn reads, and took one turn where that was all that says how many there are."""
+    lines = "\n".join(f"    {line}" for line in UNREAD[what].splitlines())
+    made = dlc.loads(f"model Turns()(x: [B, T, 6]) -> y: [B, T, 6] {{\n{lines}\n}}\n")["Turns"]
+    made.emit("onnx").write(tmp_path)
+    x = random_inputs(made.program, {"B": 2, "T": 4})["x"].astype(np.float32)
+    expected = run(made.program, {}, {"x": x}, precision="f64")["y"]
+    for reader in ("openvino", "onnxruntime"):
+        (found,) = READERS[reader](tmp_path / "turns.onnx", {"x": x})
+        assert difference(found, expected)[1] < 1e-5, reader

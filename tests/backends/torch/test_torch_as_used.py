@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,17 @@ def test_a_recurrent_layer_is_of_the_kind_that_is_asked_for() -> None:
     classes = vars(module_of(dlc.load(SPECS / "language/rnn_lm.dl")["RNN"].emit("torch")))
     made = classes["RNN"](d=4, hidden=3, vocab=5, nonlinearity="relu")
     assert made.rnn.nonlinearity == "relu"
+
+
+def test_groups_of_channels_that_come_last_have_a_derivative(tmp_path: Path) -> None:
+    """In a process of its own, which PyTorch's kernel would end, of an input that has no slope."""
+    text = "model Net()(x: [B, H, W, 6]) -> [B, H, W, 6] {\n    return x * 2.0 |> group_norm(2, axis=-1) as norm\n}\n"
+    dlc.loads(text)["Net"].emit("torch").write(tmp_path)
+    use = "import torch, net\nn = net.Net()\nn(torch.ones(2, 4, 4, 6)).sum().backward()\nprint(n.norm.weight.grad.shape)"
+    ran = subprocess.run(
+        [sys.executable, "-c", use], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_layers_that_a_loop_leaves_over() -> None:

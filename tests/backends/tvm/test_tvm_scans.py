@@ -32,6 +32,12 @@ OWN: dict[str, Case] = {
         model("scan xt in x with a = zeros([B, 3]), b = ones([B, 3]) {\n    a, b = b, a\n    yield old = b + xt\n}\nreturn old + (a - b)[:, none]"),
         X,
     ),
+    "turns of no elements": Case(
+        model("scan xt in x[:, :, :0] with h = zeros([B, 0]) {\n    h = xt - h * 0.5\n}\nreturn h", outputs="[B, 0]"), X,
+    ),
+    "turns that read nothing": Case(
+        model("scan i in range(T) {\n    yield ones = ones([2])\n}\nreturn ones", outputs="[T, 2]"), X,
+    ),
     "a state that stays": Case(
         model(
             "scan xt in x with h = x[:, 0] * 0.0, g = ones([B, 3]) {\n    h = h + g * xt\n    yield z = ones([2])\n    yield b = xt\n}\nreturn h, g, z, b",

@@ -86,6 +86,7 @@ ELEMENTWISE = [
     Case("turned", lambda e, x: e.permute_dims(x, [0, 2, 3, 1]), [(2, 5, 7, 33)]),
     Case("heads", lambda e, x: e.permute_dims(e.reshape(x, (2, 9, 4, 16)), [0, 2, 3, 1]), [(2, 9, 64)]),
     Case("joined", lambda e, x, y: e.nn.relu(e.concat([x, y], 1)), [("m", 5), ("m", 7)], sizes=M),
+    Case("joined_openly", lambda e, x, y: e.nn.relu(e.concat([x, y], 1)), [("b", "m"), ("b", 2)], sizes=BM),
     Case("anew", parted_anew, [("m", "n", 2, 2)], sizes=MN[:8]),
     Case("reordered", reordered, [("m", "n")], sizes=MN[:8]),
     Case("cut", lambda e, x: e.exp(e.strided_slice(x, [1], [3], [20])), [("m", 33)], sizes=M),
