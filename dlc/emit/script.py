@@ -96,7 +96,7 @@ def defined(source: str) -> set[str]:
 
 
 def docstring(script: Script) -> Lines:
-    lines = [f'"""{script.title}', "", *wrapped(script.header[0], 98), ""]
+    lines = [f'"""{script.title}', "", *(line for each in script.header for line in wrapped(each, 98)), ""]
     lines += [
         f"    python {script.name}.py             trains; what it writes is in the folder `{script.name}`"
     ]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dlc.analysis.measure import flops
 from dlc.autodiff import NotDifferentiable
-from dlc.autodiff.step import KEPT
+from dlc.autodiff.step import KEPT, Step, narrowed
 from dlc.backend import Artifact, Backend, EmitOptions, Recipe, Setup, Trainer, Update
 from dlc.diagnostics import SpecError
 from dlc.diagnostics import training as problems
@@ -34,6 +34,7 @@ from dlc.spec import TrainBlock
 
 Array = NDArray[Any]
 Weights = Mapping[str, Array] | None
+SAMPLES = "samples"
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,23 @@ class Trainers:
         made = self.compiled(backend, weights)
         workspace = backend.workspace(made.artifacts, made.values, device)
         return self._drawing(CompiledTrainer(made.steps, workspace, self._paths))
+
+    def sampler(self, backend: Backend, device: str = "cpu") -> Trainer:
+        """What makes the block's samples: a trainer that trains nothing, and takes its weights by `restore`. Draws are the same everywhere."""
+        assert self.plan.samples is not None
+        drawn, weights = Drawn.of(self.plan.samples), starting_weights(self.block)
+        seed, precision = self.settings["seed"], self.settings["precision"]
+        if backend.has("trainer"):
+            artifact = self._emitted(drawn.program, backend, SAMPLES, training=False)
+            parameters = tuple(map(in_bytes, self.plan.program.parameters))
+            made = backend.trainer(Setup((), artifact, parameters, weights, seed=seed, device=device))
+            return Drawing(made, None, drawn, seed)
+        step = Step(narrowed(drawn.program, precision, KEPT), {})
+        steps = Programs({EVALUATION: step}, {}, {}, seed)
+        options = EmitOptions(name=f"{self.plan.name}_{SAMPLES}", training=True)
+        artifacts = {EVALUATION: emitted(lower(step.program, backend), backend, options)}
+        workspace = backend.workspace(artifacts, weights, device)
+        return Drawing(CompiledTrainer(steps, workspace, self._paths), None, drawn, seed)
 
     def compiled(self, backend: Backend, weights: Weights = None) -> Compiled:
         """What a run of a backend that compiles steps is made of. Raises SpecError."""
