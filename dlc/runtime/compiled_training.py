@@ -40,8 +40,6 @@ class Programs:
     programs: Mapping[str, Step]
     optimizers: Mapping[str, Drawn]
     """What optimizers draw in each update."""
-    places: Mapping[str, int]
-    """The place of each update in a turn."""
     seed: int
 
     @staticmethod
@@ -66,7 +64,7 @@ class Programs:
                 steps[each.name] = Step(narrowed(program, precision, kept), {})
             else:
                 state = state_of(each.name)
-                found = update_program(
+                update, draws = update_program(
                     project,
                     plan.program.parameters,
                     plan.update_rules(each.step),
@@ -74,14 +72,12 @@ class Programs:
                     state,
                     plan.loss_scale,
                 )
-                hoisted = drawn[each.name] = Drawn.of(found)
-                update = hoisted.program
+                drawn[each.name] = Drawn(update, draws)
                 if plan.recomputes:
                     program = Recompute().run(program)
                 scale = scale_path(state) if plan.loss_scale == DYNAMIC else plan.loss_scale
                 steps |= _update(each, program, update, precision, kept, scale)
-        places = {each.name: number for number, each in enumerate(planned)}
-        return Programs(steps, drawn, places, plan.settings["seed"])
+        return Programs(steps, drawn, plan.settings["seed"])
 
     def states(self, seed: int) -> dict[str, Array]:
         """What the optimizers remember at first, and the sums of gradients, by path."""
@@ -166,8 +162,7 @@ class CompiledTrainer:
             rate_name(i): np.asarray(rate, np.float32) for i, rate in enumerate(rates) if rate is not None
         }
         if update in self.made.optimizers:
-            place = (self.made.seed, self.made.places[update], step)
-            given |= self.made.optimizers[update].of_optimizers(place)
+            given |= self.made.optimizers[update].of_optimizers(self.made.seed, step, update)
         whole, part, rest = (program_name(update, what) for what in (WHOLE, PART, REST))
         if whole in self.programs:
             return [self._scaling(whole, update, batch, given) for batch in batches]
