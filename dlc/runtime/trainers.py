@@ -160,9 +160,7 @@ class Trainers:
         plan = self.plan
         evaluation = self.evaluation.program if drawn else self.held_out.totals.sums
         return Setup(
-            updates=tuple(
-                self._update(each, backend, drawn=drawn) for each in self.turns.planned
-            ),
+            updates=tuple(self._update(each, backend, drawn=drawn) for each in self.turns.planned),
             evaluation=self._emitted(evaluation, backend, training=False),
             parameters=tuple(map(in_bytes, plan.program.parameters)),
             weights=starting_weights(self.block) if weights is None else weights,

@@ -133,6 +133,9 @@ def test_optimizers_that_are_written_out(name: str, backend: str, folder: Path) 
         ("several", {"accumulate": 2}),
         ("late", {"precision": "bf16", "accumulate": 2}),
         ("turns", {"accumulate": 2}),
+        ("draws", {"accumulate": 2, "clip_norm": 0.5}),
+        ("draws", {"precision": "f16"}),
+        ("draws in turns", {"accumulate": 2}),
     ],
 )
 def test_they_go_with_settings(name: str, settings: dict[str, object], backend: str, folder: Path) -> None:

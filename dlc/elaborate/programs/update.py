@@ -166,7 +166,9 @@ def _drawing(program: Program, at: Mapping[str, str]) -> tuple[Program, tuple[Dr
     """The program with what optimizers draw as inputs, and these, each with the parameter that it is for: their new values have the names
     in `at`."""
     made, draws = hoist_randomness(program)
-    paths = {name: at.get(op.outputs[0].name, "") for op in made.main.body if op.outputs for name in op.inputs}
+    paths = {
+        name: at.get(op.outputs[0].name, "") for op in made.main.body if op.outputs for name in op.inputs
+    }
     return made, tuple(replace(each, path=paths.get(each.input.name, "")) for each in draws)
 
 
