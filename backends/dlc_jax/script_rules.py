@@ -9,7 +9,8 @@ from dlc.backend import EmitOptions
 from dlc.backend.script import Memory
 from dlc.emit.layout import layout
 from dlc.emit.relaid import laid_out
-from dlc.emit.script_rules import Blocks, Said, Written, blocks_of, memories
+from dlc.emit.script import OPTIMIZERS
+from dlc.emit.script_rules import Blocks, Said, Written, blocks_of, drawing, memories
 from dlc.ir.nodes import Program
 from dlc_jax.emit import emit
 
@@ -51,13 +52,19 @@ def definitions(rules: Sequence[Written | None], *, wide: Collection[str], stack
         yield WIDE
     if stacked:
         yield STACKED
-    yield _each_by_itself(stacked=stacked)
+    draws = any(each.draws for each in made)
+    yield _each_by_itself(stacked=stacked, draws=draws)
+    if draws:
+        yield OPTIMIZERS
+    for said in {said.name: said for each in made if each.draws for said in each.functions}.values():
+        yield _draws(said)
     for said in {said.name: said for each in made for said in each.functions}.values():
         yield _memory(said)
     for each in made:
         if len(each.functions) > 1:
             yield each.tabled()
-        yield _transformation(each, wide=any(form.program.main.source in wide for form in each.forms))
+        is_wide = any(form.program.main.source in wide for form in each.forms)
+        yield _transformation(each, wide=is_wide, draws=draws)
 
 
 STACKED = [
@@ -71,9 +78,12 @@ STACKED = [
 ]
 
 
-def _each_by_itself(*, stacked: bool) -> Lines:
+def _each_by_itself(*, stacked: bool, draws: bool) -> Lines:
+    also = ", None" if draws else ""
     begun = "stacked(path, begin, 0)(p)" if stacked else "begin(p)"
-    done = "stacked(path, rule, 0, 0, 0, None, None)" if stacked else "rule"
+    done = f"stacked(path, rule, 0, 0, 0, None, None{also})" if stacked else "rule"
+    drawn = ['        noise = rates.get("noise", {})'] if draws else []
+    given = ", noise.get(path[0].key, ())" if draws else ""
     return [
         "def each_by_itself(",
         "    rule: Callable[..., Any], begin: Callable[[Array], Any], label: str",
@@ -88,10 +98,11 @@ def _each_by_itself(*, stacked: bool) -> Lines:
         "",
         "    def update(gradients: Params, state: Any, params: Params, **rates: Any) -> Any:",
         "        t = state[0] + 1",
+        *drawn,
         "        leaves, form = jax.tree_util.tree_flatten_with_path(params)",
         "        given = zip(form.flatten_up_to(gradients), form.flatten_up_to(state[1]), strict=True)",
         "        found = [",
-        f"            {done}(p, g, memory, t, rates[label])",
+        *layout(f"{done}(p, g, memory, t, rates[label]{given})", 3),
         "            for (path, p), (g, memory) in zip(leaves, given, strict=True)",
         "        ]",
         "        steps, memory = zip(*found, strict=True)",
@@ -121,14 +132,23 @@ def _integer(dtype: str) -> str:
     return dtype.replace("i", "int").replace("u", "uint")
 
 
-def _transformation(written: Written, *, wide: bool) -> Lines:
+def _draws(said: Said) -> Lines:
+    lines = [f"def {said.name}_draws(p: jax.ShapeDtypeStruct, name: str, step: int) -> list[np.ndarray]:"]
+    lines += [f'    """What `{said.name}` draws for a parameter."""']
+    found = ", ".join(drawing(said, "optimizer_rng(name, step, {})".format))
+    return [*lines, *layout(f"return [{found}]", 1)]
+
+
+def _transformation(written: Written, *, wide: bool, draws: bool) -> Lines:
     """The optimizer as one of optax, by the label of its rate."""
     name, several = written.functions[0].name, len(written.functions) > 1
-    takes = "".join(f", {each}" for each in written.takes)
+    takes = "".join(f", {each}" for each in written.takes) + (", *noise" if written.draws else "")
     rule, memory = ("rule", f"lambda p: {written.table}[1](p)") if several else (name, f"{name}_memory")
     remembers = any(form.memory for form in written.forms)
     call = f"{rule}(p, g{', *memory' if remembers else ''}{takes})"
-    lines = [f"rule, _ = {written.table}"] if several else []
+    lines = (
+        [f"rule, *_ = {written.table}" if written.draws else f"rule, _ = {written.table}"] if several else []
+    )
     if not remembers:
         lines += [f"return p - {call}, memory"]
     else:
@@ -143,7 +163,7 @@ def _transformation(written: Written, *, wide: bool) -> Lines:
         f"def {written.name}_optimizer(label: str) -> optax.GradientTransformationExtraArgs:",
         f'    """`{name}` with the rate of that label."""',
         "",
-        "    def step(p: Array, g: Array, memory: Any, t: Array, lr: Array) -> Any:",
+        f"    def step(p: Array, g: Array, memory: Any, t: Array, lr: Array{', noise: Any' if draws else ''}) -> Any:",
         *(f"        {each}" for each in lines),
         "",
         f"    return each_by_itself(step, {memory}, label)",

@@ -58,7 +58,9 @@ class Update:
         below = {path.partition(".")[0] for rule in call.rules for path in rule.paths}
         self.networks = [] if alone else sorted(below)
         self.known = [path for path in known if alone or path.partition(".")[0] in below]
-        self.is_flat = self._shares_a_stack()
+        self.drawn = ["noise"] if any(rule.draws for rule in call.rules) else []
+        self.layers = f"{prefix}layers"
+        self.is_flat = self._shares_a_stack() or bool(self.drawn)
         self.labels = self._labels()
         self.rate = "rates" if self.labels else "rate"
 
@@ -137,6 +139,8 @@ class Update:
         trained = f"to_flat({self._trained})" if self.is_flat else self._trained
         scaling = '{"scale": jnp.float32(65_536.0), "in_a_row": jnp.int32(0)}'
         begun = [line for name in self.scaling for line in layout(f"{name} = {scaling}", 1)]
+        if self.drawn:
+            begun += layout(f"{self.layers} = jax.eval_shape(to_flat, {self._trained})", 1)
         if not self.labels:
             lines = layout(f"{self.optimizer} = {made[0]}", 1)
             return [*lines, *layout(f"{self.memory} = {self.optimizer}.init({trained})", 1), *begun]
@@ -165,7 +169,9 @@ class Update:
         """The update as compiled functions."""
         if self.call.together is not None:
             return [*self._adding(self.call.together), *self._apart()]
-        arguments = ", ".join((*self.trees, "memory", *self._scaled, "batch", self.rate, *self.key))
+        arguments = ", ".join(
+            (*self.trees, "memory", *self._scaled, "batch", self.rate, *self.drawn, *self.key)
+        )
         lines = ["    @jax.jit", f"    def {self.update}({arguments}):"]
         loss = "outputs" if len(self.call.outputs) == 1 else f"outputs.{field_name('loss')}"
         lines += self._loss_of("outputs", loss, "outputs")
@@ -239,6 +245,7 @@ class Update:
         lines += [f"        before = {trained}, memory"] if self.is_dynamic else []
         own = [self._label(i) for i, each in enumerate(self.written) if each is not None]
         further = (", **rates" if self.labels else ", rate=rate") if own else ""
+        further += "".join(f", {each}={each}" for each in self.drawn)
         lines += layout(f"steps, memory = {self.optimizer}.update(gradients, memory, {trained}{further})", 2)
         if not self.labels and own:
             step = f"jax.tree.map(jnp.subtract, {trained}, steps)"
@@ -303,7 +310,11 @@ class Update:
     def _apart(self) -> Lines:
         """The step along gradients that were added up."""
         scaling = "".join(f"{each}, " for each in self._scaled)
-        lines = ["    @jax.jit", f"    def {self.update}(params, memory, {scaling}gradients, {self.rate}):"]
+        drawn = "".join(f", {each}" for each in self.drawn)
+        lines = [
+            "    @jax.jit",
+            f"    def {self.update}(params, memory, {scaling}gradients, {self.rate}{drawn}):",
+        ]
         lines += layout(f"trained = {self._trained}", 2) if self.networks else []
         result = "{**params, **trained}" if self.networks else "params"
         given_back = ", ".join((result, "memory", *self._next_scale))
@@ -335,12 +346,30 @@ class Update:
     def rates(self, count: str, total: str, indent: int) -> Lines:
         """The learning rates of a step."""
         said = [common.rate(rule, count, total) or "1.0" for rule in self.call.rules]
+        drawn = self._draws(count, indent) if self.drawn else []
         if not self.labels:
-            return layout(f"rate = {said[0]}", indent)
+            return [*layout(f"rate = {said[0]}", indent), *drawn]
         named = dict(zip((self._label(i) for i in range(len(said))), said, strict=True))
         named[FIXED] = "0.0"
         pairs = ", ".join(f'"{name}": {named[name]}' for name, _ in self.labels)
-        return layout(f"rates = {{{pairs}}}", indent)
+        return [*layout(f"rates = {{{pairs}}}", indent), *drawn]
+
+    def _draws(self, count: str, indent: int) -> Lines:
+        """What the optimizers draw, by the names of parameters."""
+        margin = "    " * indent
+        lines = [f"{margin}noise = {{}}", f"{margin}for name, p in {self.layers}.items():"]
+        for rule, written in zip(self.call.rules, self.written, strict=True):
+            if written is None or not written.draws:
+                continue
+            several = len(written.functions) > 1
+            draws = f"{written.table}[-1]" if several else f"{written.functions[0].name}_draws"
+            selected, inner = common.selection(rule.paths, self.known), indent + 1
+            if selected is not None:
+                lines += layout(f"if {selected.condition('name')}:", inner)
+                inner += 1
+            name = common.drawn_for(self.call, "name")
+            lines += layout(f"noise[name] = {draws}(p, {name}, {count})", inner)
+        return lines
 
     def lines(self) -> Lines:
         """The update of one batch."""
@@ -349,7 +378,7 @@ class Update:
         lines += self.rates(count, total, indent)
         lines += drawing_key("0", indent) if self.key else []
         held = ", ".join((*self.trees, *self.held))
-        args = ", ".join((held, "batch", self.rate, *self.key))
+        args = ", ".join((held, "batch", self.rate, *self.drawn, *self.key))
         lines += self._watched(layout(f"{held}, outputs = {self.update}({args})", indent), indent)
         return lines if self.alone else [*lines, *layout(f"values |= {self.values()}", indent)]
 
@@ -389,7 +418,8 @@ class Update:
         lines += layout(f"{given_back} = {self.adding}({args})", indent + 1)
         lines += [f"{margin}    found_in.append(found)", *self.rates(count, total, indent)]
         held = ", ".join(("params", *self.held))
-        updated = layout(f"{held} = {self.update}({held}, gradients, {self.rate})", indent)
+        args = ", ".join((held, "gradients", self.rate, *self.drawn))
+        updated = layout(f"{held} = {self.update}({args})", indent)
         lines += self._watched(updated, indent)
         if self.alone:
             return lines

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dlc.backend import Artifact, EmitOptions
-from dlc.backend.script import HeldOut, Rule, Script
+from dlc.backend.script import Call, HeldOut, Rule, Script
 from dlc.emit import script as common
 from dlc.emit import script_rules
 from dlc.emit.file import imports, names_in
@@ -305,9 +305,12 @@ class _Loop:
         else:
             begun = 'model.load_state_dict(load_file(Path(__file__).with_suffix(".safetensors")))'
             lines += [*layout(begun, 1), "    model.to(args.device)"]
+        if any(rule.draws for rule in self.turns.rules):
+            named = "kept.items()" if self.turns.is_narrow else "model.state_dict(keep_vars=True).items()"
+            lines += layout(f"names = {{each: name for name, each in {named}}}", 1)
         for call in self.turns.updates:
             for i, rule in enumerate(call.rules):
-                lines += self._optimizer(self.turns.name(call, i), rule)
+                lines += self._optimizer(self.turns.name(call, i), rule, call)
         for name in self.turns.scalers:
             lines += layout(f"{name} = torch.amp.GradScaler(torch.device(args.device).type)", 1)
         if script.best is not None:
@@ -338,7 +341,7 @@ class _Loop:
             return "whole.state_dict()"
         return "model.state_dict() | kept" if self.turns.is_narrow else "model.state_dict()"
 
-    def _optimizer(self, name: str, rule: Rule) -> Lines:
+    def _optimizer(self, name: str, rule: Rule, call: Call) -> Lines:
         kind, args, defaults = self._called(name, rule)
         rate = {"lr": float(rule.lr)} if isinstance(rule.lr, float | int) else {}
         selected, lines = self._selection(rule), list[str]()
@@ -353,7 +356,11 @@ class _Loop:
                     lines += layout(f"{words} = {common.literal(selected.words)}", 1)
                 condition = selected.condition("name", words)
             trained = f"parameters({whole}, lambda name: {condition})"
-        made = common.called(kind, (trained,), {**rate, **args}, defaults)
+        given = [trained]
+        if rule.draws:
+            own = common.drawn_for(call, "name")
+            given += ["names" if own == "name" else f"{{each: {own} for each, name in names.items()}}"]
+        made = common.called(kind, given, {**rate, **args}, defaults)
         return [*lines, *layout(f"{name} = {made}", 1)]
 
     def _called(self, name: str, rule: Rule) -> tuple[str, dict[str, Any], dict[str, Any]]:

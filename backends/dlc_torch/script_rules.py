@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dlc.backend import EmitOptions
 from dlc.backend.script import Form, Memory
 from dlc.emit.layout import layout
-from dlc.emit.script import pascal
-from dlc.emit.script_rules import Blocks, Said, Written, blocks_of, memories
+from dlc.emit.script import OPTIMIZERS, pascal
+from dlc.emit.script_rules import Blocks, Said, Written, blocks_of, drawing, memories
 from dlc.ir.nodes import Program
 from dlc_torch.emit import emit
 
@@ -59,6 +59,10 @@ def definitions(rules: Sequence[Written | None]) -> Iterator[Lines]:
     made = {each.name: each for each in rules if each is not None}.values()
     for said in {said.name: said for each in made if _remembers(each) for said in each.functions}.values():
         yield _memory(said)
+    if any(each.draws for each in made):
+        yield OPTIMIZERS
+    for said in {said.name: said for each in made if each.draws for said in each.functions}.values():
+        yield _draws(said)
     for each in made:
         yield from _definition(each)
 
@@ -70,8 +74,9 @@ def _definition(written: Written) -> Iterator[Lines]:
         f"class {pascal(written.name)}(torch.optim.Optimizer):",
         f'    """`{written.functions[0].name}`, for each parameter by itself."""',
         "",
-        "    def __init__(self, params: Iterable[Tensor], lr: float = 0.0) -> None:",
+        *layout(NAMED if written.draws else UNNAMED, 1),
         '        super().__init__(params, {"lr": lr})',
+        *(["        self.names, self.turn = names, 0"] if written.draws else []),
         *(_begun(written) if _remembers(written) else []),
         "",
         "    @torch.no_grad()",
@@ -82,6 +87,18 @@ def _definition(written: Written) -> Iterator[Lines]:
         *_stepped(written),
         *(_loaded() if written.dtypes - {"f32"} else []),
     ]
+
+
+UNNAMED = "def __init__(self, params: Iterable[Tensor], lr: float = 0.0) -> None:"
+NAMED = "def __init__(self, params: Iterable[Tensor], names: dict[Tensor, str], lr: float = 0.0) -> None:"
+
+
+def _draws(said: Said) -> Lines:
+    lines = [f"def {said.name}_draws(p: Tensor, name: str, step: int) -> list[Tensor]:"]
+    lines += [f'    """What `{said.name}` draws for a parameter."""']
+    found = ", ".join(drawing(said, "optimizer_rng(name, step, {})".format))
+    lines += layout(f"found = [{found}]", 1)
+    return [*lines, "    return [torch.from_numpy(np.asarray(each)).to(p.device) for each in found]"]
 
 
 def _memory(said: Said) -> Lines:
@@ -110,7 +127,8 @@ def _begun(written: Written) -> Lines:
     memory = f"{written.functions[0].name}_memory(p)"
     lines: Lines = []
     if len(written.functions) > 1:
-        lines, memory = [f"                _, memory = {written.table}"], "memory(p)"
+        drawn = ", _" if written.draws else ""
+        lines, memory = [f"                _, memory{drawn} = {written.table}"], "memory(p)"
     lines = ["        for group in self.param_groups:", '            for p in group["params"]:', *lines]
     return [*lines, *layout(f'self.state[p] = {{"{COUNT}": torch.tensor(0), **{memory}}}', 4)]
 
@@ -125,16 +143,25 @@ def _stepped(written: Written) -> Lines:
     lines = ["state = self.state[p]", f'state["{COUNT}"] += 1'] if _remembers(written) else []
     lines += [f't = state["{COUNT}"].to(p.device)'] if "t" in written.takes else []
     lines += ['lr = torch.tensor(group["lr"], device=p.device)'] if "lr" in written.takes else []
-    further = "".join(f", {name}" for name in written.takes)
+    further = "".join(f", {name}" for name in written.takes) + (", *drawn" if written.draws else "")
     name = written.functions[0].name
     forms = [*written.forms]
-    if len(written.functions) == 1 and not any(map(_is_shared, forms)):
+    several = len(written.functions) > 1
+    if written.draws:
+        lines += [f"*_, draw = {written.table}"] if several else []
+        draw = "draw" if several else f"{name}_draws"
+        lines += [f"drawn = {draw}(p, self.names[p], self.turn)"]
+    if not several and not any(map(_is_shared, forms)):
         held = [f'state["{_key(each)}"]' for each in forms[0].memory]
         call = f"{name}({', '.join(('p', 'g', *held))}{further})"
         lines += [f"{', '.join(('new', *held))} = {call}"]
     else:
-        lines += [f"update, _ = {written.table}"] if len(written.functions) > 1 else []
-        update = "update" if len(written.functions) > 1 else name
+        lines += (
+            [f"update, *_ = {written.table}" if written.draws else f"update, _ = {written.table}"]
+            if several
+            else []
+        )
+        update = "update" if several else name
         lines += [f'names = [name for name in state if name != "{COUNT}"]']
         lines += [f"found = {update}(p, g, *(state[name] for name in names){further})"]
         lines += ["new, *now = found if isinstance(found, tuple) else (found,)"]

@@ -308,6 +308,7 @@ class Turns:
             if rule.lr is not None and not isinstance(rule.lr, float | int):
                 steps += [f"for group in {name}.param_groups:"]
                 steps += [f'    group["lr"] = {common.rate(rule, count, total)}']
+            steps += [f"{name}.turn = {count}"] if rule.draws else []
             steps += [f"{self.scaler(call)}.step({name})" if self.is_dynamic else f"{name}.step()"]
         return steps
 

@@ -44,6 +44,17 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class Drawn:
+    """An input that is drawn at random, by an op with attributes: the one of that `number` among all of a turn."""
+
+    name: str
+    op: str
+    shape: tuple[int | str, ...]
+    attrs: Mapping[str, Any]
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Form:
     """An optimizer that a script writes out, for parameters of one shape. `program` takes a parameter, its gradient, what it remembers, and what it
     `takes` besides: `t`, the number of the step from 1, and `lr`. It gives the parameter's new value, and that of what it remembers."""
@@ -52,6 +63,8 @@ class Form:
     shape: tuple[int, ...]
     memory: tuple[Memory, ...]
     takes: tuple[str, ...]
+    draws: tuple[Drawn, ...] = ()
+    """What it draws, which it takes last, numbered by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +77,10 @@ class Rule:
     paths: tuple[str, ...]
     forms: tuple[Form, ...] = ()
 
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """An input that is drawn at random, by an op with attributes: the one of that `number` among all of a turn."""
-
-    name: str
-    op: str
-    shape: tuple[int | str, ...]
-    attrs: Mapping[str, Any]
-    number: int
+    @property
+    def draws(self) -> bool:
+        """Whether it draws."""
+        return any(each.draws for each in self.forms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,7 +196,7 @@ MISPLACED_TRAIN = Problem(
     "E0714",
     "a statement that has no place in a train block",
     "this statement has no meaning in a train block",
-    "A train block binds networks and tensors, and says batch, minimize, metric, evaluate, optimizer, load, freeze, settings.",
+    "A train block binds networks and tensors, and says batch, minimize, metric, sample, evaluate, optimizer, load, freeze, settings.",
     wrong=_train(_BATCH + _LOSS + "net(image)\n" + _REST),
     right=_RIGHT,
 )
@@ -261,6 +261,15 @@ METRIC_APART = Problem(
     "A metric is one number of all held-out rows, however they are cut into batches: sums over rows are added up, and what is computed of "
     "the sums is computed once. What is no sum over rows (W0109) has no such number: the spread about the mean of a batch, or its largest "
     "element. Write it of sums, or evaluate all rows in one batch. `# allow W0109` at the metric takes the mean over the batches.",
+)
+SAMPLE = Problem(
+    "E0722",
+    "a sample that is no picture and no text",
+    "{message}",
+    "What `sample` writes are pictures, [N, C, H, W] with 1, 3 or 4 channels or [N, H, W], of floats from 0 to 1 or of bytes, or tokens, "
+    "i64[N, T] or i64[T], which become text by the tokenizer of the data. It is made outside of training, with what the block trains.",
+    wrong=_train(_BATCH + _LOSS + "sample shown = net(image)\n" + _REST),
+    right=_train(_BATCH + _LOSS + "sample shown = (image + 1.0) / 2.0\n" + _REST),
 )
 
 # --- E08xx: backends -------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def _levels(programs: Sequence[Program]) -> Iterator[list[tuple[int, Function]]]
     groups: dict[Any, list[tuple[int, Function]]] = {}
     for (k, name), (level, depth) in height.items():
         function = programs[k].functions[name]
-        key = _kind(function), depth
+        key = _kind(function, programs[k]), depth
         tallest[key] = max((level, depth), tallest.get(key, (0, 0)))
         groups.setdefault(key, []).append((k, function))
 
@@ -104,9 +104,9 @@ def _heights(
     height: dict[tuple[int, str], tuple[int, int]] = {}
     for k, program in enumerate(programs):
         for name, function in program.functions.items():  # callees stand before callers
-            kind = _kind(function)
+            kind = _kind(function, program)
             below = [each for each in references(function) if (k, each) in height]
-            kinds = {each: _kind(program.functions[each]) for each in below}
+            kinds = {each: _kind(program.functions[each], program) for each in below}
             own = [each for each in below if kinds[each] == kind]
             others = (
                 1 + max(height[k, each][0], levels.get(kinds[each], 0)) for each in below if each not in own
@@ -121,13 +121,15 @@ def _highest(
 ) -> dict[Any, int]:
     found: dict[Any, int] = {}
     for (k, name), (level, _) in height.items():
-        kind = _kind(programs[k].functions[name])
+        kind = _kind(programs[k].functions[name], programs[k])
         found[kind] = max(level, found.get(kind, 0))
     return found
 
 
-def _kind(function: Function) -> Any:
-    return function.source, function.kind == "init", function.entry, function.library
+def _kind(function: Function, program: Program) -> Any:
+    # (What is in another mode than its program, such as a teacher that is not trained, is so whatever the mode of the whole.)
+    apart = function.modal and not function.library and function.training != program.main.training
+    return function.source, function.kind == "init", function.entry, function.library, apart
 
 
 # --- what tells instantiations apart ------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def defined(source: str) -> set[str]:
 
 
 def docstring(script: Script) -> Lines:
-    lines = [f'"""{script.title}', "", *wrapped(script.header[0], 98), ""]
+    lines = [f'"""{script.title}', "", *(line for each in script.header for line in wrapped(each, 98)), ""]
     lines += [
         f"    python {script.name}.py             trains; what it writes is in the folder `{script.name}`"
     ]
@@ -529,12 +529,29 @@ def _drawing(head: str, doc: str, place: str, draws: Sequence[Drawn]) -> Lines:
 
 def _draw(each: Drawn) -> str:
     shape = f"({', '.join(map(str, each.shape))}{',' * (len(each.shape) == 1)})"
-    rng = f"rng({each.number})"
+    return drawn(each, shape, f"rng({each.number})")
+
+
+def drawn(each: Drawn, shape: str, rng: str) -> str:
+    """A draw of a shape by a generator, both as expressions."""
     if each.op == "normal":
         return f"{rng}.standard_normal({shape}).astype(np.float32)"
     if each.op == "uniform":
         return f"({rng}.integers(0, 1 << 24, {shape}) / (1 << 24)).astype(np.float32)"
     return f"{rng}.integers({each.attrs['low']}, {each.attrs['high']}, {shape})"
+
+
+OPTIMIZERS = [
+    "def optimizer_rng(name: str, step: int, draw: int) -> np.random.Generator:",
+    '    """What an optimizer draws hangs on the seed, the step and the name of the parameter alone."""',
+    "    return np.random.default_rng([0xD7A5, SEED, 0x0B71, step, *name.encode(), draw])",
+]
+"""What the draws of optimizers come of, by the name of a parameter in an update."""
+
+
+def drawn_for(call: Call, name: str) -> str:
+    """What a parameter, whose name is that variable, is called where optimizers draw for it: several updates may train it."""
+    return name if call.loss == "loss" else f'f"{call.loss}: {{{name}}}"'
 
 
 DRAWN = ("normal", "uniform", "randint")

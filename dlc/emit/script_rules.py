@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dlc.backend.script import Form, Memory, Rule
 from dlc.emit.names import identifier
 from dlc.emit.relaid import bare, laid_out
-from dlc.emit.script import pascal
+from dlc.emit.script import drawn, pascal
 from dlc.ir.nodes import Program
 from dlc.records import dataclass, replace
 
@@ -59,6 +59,11 @@ class Written:
         return self.functions[0].forms[0].takes
 
     @property
+    def draws(self) -> bool:
+        """Whether they draw: what they do is the last that they take."""
+        return any(form.draws for form in self.forms)
+
+    @property
     def dtypes(self) -> set[str]:
         return {each.dtype for form in self.forms for each in form.memory}
 
@@ -74,7 +79,8 @@ class Written:
     def tabled(self) -> list[str]:
         """The table, with what is remembered at first beside each function."""
         pairs = ((key, said.name) for said in self.functions for key in self.keys(said))
-        rows = [f"    {key!r}: ({name}, {name}_memory)," for key, name in pairs]
+        drawn = ", {name}_draws" if self.draws else ""
+        rows = [f"    {key!r}: ({name}, {name}_memory{drawn.format(name=name)})," for key, name in pairs]
         kind = "number of axes" if self.by_rank else "shape"
         return [f"# By the {kind} of a parameter.", f"{self.name.upper()} = {{", *rows, "}"]
 
@@ -94,7 +100,7 @@ def written(
         said = []
         for bodies, forms in _alike(rule.forms, emitted):
             begun = ((each.dtype, each.value, shape) for each, shape in memories(Said("", forms)))
-            key = (*map(bare, bodies.values()), *begun)
+            key = (*map(bare, bodies.values()), *begun, *drawing(Said("", forms), str))
             if key not in made:
                 name, own = _beside(bodies, {**taken, **blocks})
                 blocks |= own
@@ -125,7 +131,8 @@ def _alike(
     for form in forms:
         blocks = emitted(form.program)
         places = tuple((each.name, each.dtype, each.value) for each in form.memory)
-        key = (*map(bare, blocks.values()), places)
+        drawn = tuple((each.op, *each.attrs.items()) for each in form.draws)
+        key = (*map(bare, blocks.values()), places, drawn)
         groups.setdefault(key, (blocks, []))[1].append(form)
     for blocks, alike in groups.values():
         for part in _with_shapes(alike):
@@ -135,10 +142,10 @@ def _alike(
 
 def _with_shapes(forms: list[Form]) -> list[list[Form]]:
     """The forms together where what they remember has shapes that can be said for all; else each by itself."""
-    together = all(
-        shape_of([(form.shape, form.memory[i].shape) for form in forms]) is not None
-        for i in range(len(forms[0].memory))
-    )
+    first = forms[0]
+    pairs = [[(form.shape, form.memory[i].shape) for form in forms] for i in range(len(first.memory))]
+    pairs += [[(form.shape, _drawn(form, i)) for form in forms] for i in range(len(first.draws))]
+    together = all(shape_of(each) is not None for each in pairs)
     return [forms] if together else [[each] for each in forms]
 
 
@@ -170,6 +177,18 @@ def memories(said: Said) -> Iterator[tuple[Memory, str]]:
         shape = shape_of([(form.shape, form.memory[i].shape) for form in said.forms])
         assert shape is not None
         yield each, shape
+
+
+def _drawn(form: Form, i: int) -> Shape:
+    return tuple(int(each) for each in form.draws[i].shape)
+
+
+def drawing(said: Said, rng: Callable[[int], str]) -> Iterator[str]:
+    """What a function's optimizer draws for a parameter `p`, as expressions; `rng` is the generator for the draw of a number."""
+    for i, each in enumerate(said.forms[0].draws):
+        shape = shape_of([(form.shape, _drawn(form, i)) for form in said.forms])
+        assert shape is not None
+        yield drawn(each, shape.format(p="p"), rng(each.number))
 
 
 # --- text

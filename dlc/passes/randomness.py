@@ -28,11 +28,12 @@ from dlc.types.dims import Dim
 @dataclass(frozen=True, slots=True)
 class Draw:
     """An input of the entry function that a draw became: what to fill it with is the op and its
-    attributes."""
+    attributes. One of an optimizer is for the parameter at `path`."""
 
     input: Value
     op: str
     attrs: tuple[tuple[str, Attr], ...]
+    path: str = ""
 
     def renamed(self, name: str, dims: dict[str, Dim]) -> Draw:
         """The same draw as the caller's input `name`, in the caller's dims."""

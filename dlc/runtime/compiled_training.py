@@ -43,8 +43,7 @@ class CompiledTrainer:
             rate_name(i): np.asarray(rate, np.float32) for i, rate in enumerate(rates) if rate is not None
         }
         if update in self.made.optimizers:
-            place = (self.made.seed, self.made.places[update], step)
-            given |= self.made.optimizers[update].of_optimizers(place)
+            given |= self.made.optimizers[update].of_optimizers(self.made.seed, step, update)
         whole, part, rest = (program_name(update, what) for what in (WHOLE, PART, REST))
         if whole in self.programs:
             return [self._scaling(whole, update, batch, given) for batch in batches]

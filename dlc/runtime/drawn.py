@@ -7,6 +7,7 @@ not stopped would have drawn."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
@@ -47,15 +48,17 @@ class Drawn:
             return batch
         return {**batch, **self.drawn(batch, place, {each.input.name for each in self.draws})}
 
-    def of_optimizers(self, place: Sequence[int], first: int = 0) -> dict[str, Array]:
-        """What optimizers draw in an update: the seed, its place in the turn and its number say what, and `first` how much others of it have
-        drawn before."""
-        seed, *where = place
-        whole = (seed, OPTIMIZERS, *where)
-        return {
-            each.input.name: _drawn(each, {}, np.random.default_rng([APART, *whole, first + number]))
-            for number, each in enumerate(self.draws)
-        }
+    def of_optimizers(self, seed: int, step: int, update: str) -> dict[str, Array]:
+        """What optimizers draw for the time `step` of an update: it hangs on these and, for each parameter, on its path, so that another
+        order of parameters draws the same."""
+        found: dict[str, Array] = {}
+        before: Counter[str] = Counter()
+        for each in self.draws:
+            path = drawing_name(each.path, update)
+            rng = np.random.default_rng([APART, seed, OPTIMIZERS, step, *path.encode(), before[path]])
+            before[path] += 1
+            found[each.input.name] = _drawn(each, {}, rng)
+        return found
 
     def drawn(self, batch: Batch, place: Sequence[int], wanted: Container[str]) -> dict[str, Array]:
         """Values for some of the draws."""
@@ -73,6 +76,11 @@ class Drawn:
         return bind_dims(
             replace(main, inputs=fields), [np.asarray(batch[each.name]) for each in fields], batch
         )
+
+
+def drawing_name(path: str, update: str) -> str:
+    """What tells the draws of a parameter's optimizer apart: several updates may train it."""
+    return f"{update}: {path}" if update else path
 
 
 def _drawn(draw: Draw, sizes: Mapping[str, int], rng: np.random.Generator) -> Array:

@@ -4,7 +4,9 @@ beside them."""
 from __future__ import annotations
 
 import math
+import re
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
@@ -19,6 +21,7 @@ POINTS = 400  # of a curve
 WIDTH, HEIGHT = 460, 240
 PICTURES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".gif": "gif", ".webp": "webp"}
 MOST, BYTES, CHARACTERS = 24, 4 << 20, 4_000  # samples of a run, and what is shown of one
+STEP = re.compile(r"-\d{8,}$")  # at the end of what `dlc train` calls a sample
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 8, 24
 
 STYLE = """
@@ -82,11 +85,23 @@ def _samples(run: Run) -> str:
     """The pictures and texts that lie in a run's folder, or in `samples` below it."""
     folders = (run.folder, run.folder / "samples")
     files = [each for folder in folders if folder.is_dir() for each in sorted(folder.iterdir())]
-    shown = [each for file in files if _is_sample(file) for each in _sample(file, run.folder)][:MOST]
+    shown = [each for file in _latest([*filter(_is_sample, files)]) for each in _sample(file, run.folder)]
     if not shown:
         return ""
     heading = f"<h2>Samples of {escape(run.name)}</h2>"
     return "\n".join([heading, '<div class="charts">', *shown, "</div>", ""])
+
+
+def _latest(files: Sequence[Path]) -> list[Path]:
+    """As many files as are shown: of a sample that a run wrote several times, `NAME-STEP.png`, the first to go are the oldest."""
+    newer: Counter[tuple[Path, str]] = Counter()
+    ages = {}
+    for file in reversed(files):
+        key = (file.parent, STEP.sub("", file.stem))
+        ages[file] = newer[key]
+        newer[key] += 1
+    kept = set(sorted(files, key=ages.__getitem__)[:MOST])
+    return [each for each in files if each in kept]
 
 
 def _is_sample(file: Path) -> bool:

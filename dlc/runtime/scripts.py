@@ -348,6 +348,8 @@ class _Making:
         plan = self.plan
         if plan.evaluate is None or self._is_portable or plan.settings["accumulate"] == 1:
             return False
+        if _has_other_modes(plan.program):
+            return False
         training, evaluation = (self._totals(each) for each in (plan.program, plan.evaluation))
         parts = ((each.sums.main.outputs, each.rest.main.body, each.how) for each in (training, evaluation))
         return next(parts) == next(parts)
@@ -391,7 +393,7 @@ class _Making:
     def _counterparts(self) -> Iterator[tuple[str, Program]]:
         """The update of a block that has one, and the sums of held-out data, in the other mode."""
         plan = self.plan
-        if self._is_portable:
+        if self._is_portable or _has_other_modes(plan.program):
             return
         if plan.settings["accumulate"] == 1:
             yield "", self._entered(plan.evaluation, "")
@@ -446,6 +448,13 @@ def _told(programs: tuple[Program, ...], copies: Sequence[Copy]) -> tuple[Progra
     return tuple(map(with_calls, programs))
 
 
+def _has_other_modes(program: Program) -> bool:
+    """Whether some of a program is in another mode than the whole, such as a teacher that is not trained. Outside of training all is in one:
+    as one function with that, by a flag for all, it would be in the flag's."""
+    found = (program.functions[name] for name in program.reachable())
+    return any(each.modal and each.training != program.main.training for each in found)
+
+
 def _draws(program: Program) -> bool:
     return program.entry in drawing_functions(program)
 
@@ -498,8 +507,10 @@ def _means(found: Totals) -> frozenset[str]:
 def _header(block: TrainBlock) -> tuple[str, ...]:
     from dlc.version import __version__
 
+    samples = ", ".join(name for name, _ in block.plan.samples.main.outputs) if block.plan.samples else ""
     return (
         f"{block.plan.name} of {Path(block.plan.file).name} (digest {block.spec.digest}), written by dlc {__version__}.",
+        *([f"It writes no samples ({samples}): `dlc train` does."] if samples else []),
     )
 
 

@@ -40,8 +40,6 @@ class Programs:
     programs: Mapping[str, Step]
     optimizers: Mapping[str, Drawn]
     """What optimizers draw in each update."""
-    places: Mapping[str, int]
-    """The place of each update in a turn."""
     seed: int
     stacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What stands in the programs for those of many layers at once: the paths of these, in their order."""
@@ -125,11 +123,10 @@ class _Making:
             elif each.step is None:
                 steps[each.name] = Step(narrowed(program, self.precision, self.kept), {})
             else:
-                drawn[each.name] = Drawn.of(self._update(each))
+                drawn[each.name] = self._update(each)
                 steps |= self._steps(each, program, drawn[each.name].program)
-        places = {each.name: number for number, each in enumerate(self.planned)}
         stacks = dict(self._members(each.program for each in steps.values()))
-        return Programs(steps, drawn, places, self.plan.settings["seed"], stacks)
+        return Programs(steps, drawn, self.plan.settings["seed"], stacks)
 
     def _of_batch(self, planned: Planned) -> Program:
         program = with_sizes(planned.of_batch, self.sizes)
@@ -139,11 +136,11 @@ class _Making:
     def _stacked(self, program: Program) -> Program:
         return stacked(inline(program, lambda op: False), self.stacks) if self.stacks else program
 
-    def _update(self, planned: Planned) -> Program:
+    def _update(self, planned: Planned) -> Drawn:
         assert planned.step is not None
         rules = [self._on_stacks(each) for each in self.plan.update_rules(planned.step)]
         trained = {path for rule in rules for path in rule.paths}
-        return update_program(
+        update, draws = update_program(
             self.project,
             self.plan.program.parameters,
             rules,
@@ -152,6 +149,7 @@ class _Making:
             self.plan.loss_scale,
             [each for each in self.stacks if each.path in trained],
         )
+        return Drawn(update, draws)
 
     def _on_stacks(self, rule: Rule) -> Rule:
         places = {member: each.path for each in self.stacks for member in each.members}

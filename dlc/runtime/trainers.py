@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dlc.analysis.measure import flops
 from dlc.autodiff import NotDifferentiable
-from dlc.autodiff.step import KEPT
+from dlc.autodiff.step import KEPT, Step, narrowed
 from dlc.backend import Artifact, Backend, EmitOptions, Recipe, Setup, Trainer, Update
 from dlc.diagnostics import SpecError
 from dlc.diagnostics import training as problems
@@ -35,6 +35,7 @@ from dlc.spec import TrainBlock
 
 Array = NDArray[Any]
 Weights = Mapping[str, Array] | None
+SAMPLES = "samples"
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,23 @@ class Trainers:
         if made.steps.stacks:
             workspace = StackedWorkspace(workspace, made.steps.stacks)
         return self._drawing(CompiledTrainer(made.steps, workspace, self._paths))
+
+    def sampler(self, backend: Backend, device: str = "cpu") -> Trainer:
+        """What makes the block's samples: a trainer that trains nothing, and takes its weights by `restore`. Draws are the same everywhere."""
+        assert self.plan.samples is not None
+        drawn, weights = Drawn.of(self.plan.samples), starting_weights(self.block)
+        seed, precision = self.settings["seed"], self.settings["precision"]
+        if backend.has("trainer"):
+            artifact = self._emitted(drawn.program, backend, SAMPLES, training=False)
+            parameters = tuple(map(in_bytes, self.plan.program.parameters))
+            made = backend.trainer(Setup((), artifact, parameters, weights, seed=seed, device=device))
+            return Drawing(made, None, drawn, seed)
+        step = Step(narrowed(drawn.program, precision, KEPT), {})
+        steps = Programs({EVALUATION: step}, {}, seed)
+        options = EmitOptions(name=f"{self.plan.name}_{SAMPLES}", training=True)
+        artifacts = {EVALUATION: emitted(lower(step.program, backend), backend, options)}
+        workspace = backend.workspace(artifacts, weights, device)
+        return Drawing(CompiledTrainer(steps, workspace, self._paths), None, drawn, seed)
 
     def compiled(self, backend: Backend, weights: Weights = None) -> Compiled:
         """What a run of a backend that compiles steps is made of. Raises SpecError."""
@@ -146,10 +164,7 @@ class Trainers:
         plan = self.plan
         evaluation = self.evaluation.program if drawn else self.held_out.totals.sums
         return Setup(
-            updates=tuple(
-                self._update(each, backend, number, drawn=drawn)
-                for number, each in enumerate(self.turns.planned)
-            ),
+            updates=tuple(self._update(each, backend, drawn=drawn) for each in self.turns.planned),
             evaluation=self._emitted(evaluation, backend, training=False),
             parameters=tuple(map(in_bytes, plan.program.parameters)),
             weights=starting_weights(self.block) if weights is None else weights,
@@ -160,33 +175,27 @@ class Trainers:
             flops=flops(plan.program, self.sizes).constant,
         )
 
-    def _update(self, planned: Planned, backend: Backend, number: int, *, drawn: bool) -> Update:
+    def _update(self, planned: Planned, backend: Backend, *, drawn: bool) -> Update:
         program = self.training.program if drawn and self.plan.is_single else planned.of_batch
         precision = "f32" if planned.name == AFTER else self.settings["precision"]
         artifact = self._emitted(program, backend, planned.name, precision, training=True)
-        recipes: list[Recipe] = []
-        before = 0
-        for rule, paths in planned.rules:
-            recipe, count = self._recipe(rule.on(paths), backend, number, before)
-            recipes.append(recipe)
-            before += count
+        recipes = (self._recipe(rule.on(paths), backend, planned.name) for rule, paths in planned.rules)
         return Update(planned.name, artifact, tuple(recipes))
 
-    def _recipe(self, rule: Rule, backend: Backend, update: int, before: int) -> tuple[Recipe, int]:
-        """An optimizer, and how much it draws in an update, `before` which others have drawn so much."""
+    def _recipe(self, rule: Rule, backend: Backend, update: str) -> Recipe:
         args = dict(rule.args)
         if rule.definition is not None or rule.optimizer not in backend.optimizers:
-            program = rule_program(self.block.spec.project, self.plan.program.parameters, rule)
+            drawn = Drawn(*rule_program(self.block.spec.project, self.plan.program.parameters, rule))
             options = EmitOptions(name=f"optimizer_{rule.optimizer}", training=True)
-            drawn, seed = Drawn.of(program), self.settings["seed"]
+            seed = self.settings["seed"]
             artifact = emitted(lower(drawn.program, backend), backend, options)
 
             def draws(step: int) -> Mapping[str, Array]:
-                return drawn.of_optimizers((seed, update, step), before)
+                return drawn.of_optimizers(seed, step, update)
 
-            state, given = initial_weights(program), draws if drawn.draws else None
-            return Recipe(rule.optimizer, args, rule.paths, artifact, state, given), len(drawn.draws)
-        return Recipe(rule.optimizer, args, rule.paths), 0
+            state, given = initial_weights(drawn.program), draws if drawn.draws else None
+            return Recipe(rule.optimizer, args, rule.paths, artifact, state, given)
+        return Recipe(rule.optimizer, args, rule.paths)
 
     def _emitted(
         self,

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,11 +31,13 @@ from dlc.runtime import training_setup as setups
 from dlc.runtime.checkpoints import Checkpoint, Journal
 from dlc.runtime.compile import check_device, find_backend
 from dlc.runtime.data.memory import Given
+from dlc.runtime.data.tokens import of_run
 from dlc.runtime.interrupts import AtOnce, Interrupted, Stop, interrupts
 from dlc.runtime.loggers import About, Logging, logging
 from dlc.runtime.reported import Best
 from dlc.runtime.reported import Record as Record
 from dlc.runtime.runs import Run
+from dlc.runtime.samples import FOLDER, write_samples
 from dlc.runtime.together import evaluated
 from dlc.runtime.trainers import Trainers
 from dlc.runtime.training_data import Data, check_measured, open_data
@@ -183,6 +186,8 @@ def _names(block: TrainBlock) -> Iterator[str]:
     """Of the files of a run that go by its networks' names."""
     for network in setups.networks(block.plan):
         yield from (f"{network.name}.py", f"{network.name}.safetensors")
+    if block.plan.samples is not None:
+        yield FOLDER
 
 
 def _checkpoint(out: Path, identity: Mapping[str, Any]) -> Checkpoint | None:
@@ -227,6 +232,7 @@ class _Run:
     device: str
     watch: Watch
     trainer: Trainer = field(init=False)
+    sampler: Trainer | None = field(init=False, default=None)
     last: Record | None = field(init=False)
     evaluated: Record | None = field(init=False)
     saved: int | None = None
@@ -411,6 +417,8 @@ class _Run:
         raise SpecError([problems.DIVERGED.at(NO_SPAN, value=value, step=step, notes=notes, help=help)])
 
     def _evaluate(self, done: int) -> None:
+        if self.plan.samples is not None:
+            self._sample(done)
         batches = self.data.evaluation
         if batches is None:
             return
@@ -424,6 +432,23 @@ class _Run:
             self.kept = self.trainer.weights()
         with self._cancellable(done):
             self.watch.evaluation(self.evaluated)
+
+    def _sample(self, done: int) -> None:
+        """Write what the networks make now."""
+        if self.sampler is None:
+            self.sampler = self.trainers.sampler(self.backend, self.device)
+        with self._cancellable(done):
+            self.sampler.restore(self.trainer.weights(), {})
+            made = self.sampler.evaluate(0, self.shown)
+            tokenizer = of_run(self.data.about, self.block.folder, self.block.root)
+        with self._writing(done):
+            write_samples(self.out, done, made, tokenizer)
+
+    @cached_property
+    def shown(self) -> Batch:
+        """The batch that samples are made of."""
+        held = self.data.evaluation
+        return self.data.training.training(0) if held is None else next(iter(held.evaluation()))
 
     def _log(self, record: Record) -> None:
         with self._writing(record.step):

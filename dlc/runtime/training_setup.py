@@ -220,7 +220,8 @@ def _written_rules(block: TrainBlock) -> dict[str, str]:
     for step in plan.steps:
         rules = [each for each in plan.update_rules(step) if each.definition is not None]
         if rules:
-            texts.append(print_program(update_program(block.spec.project, plan.program.parameters, rules)))
+            program, _ = update_program(block.spec.project, plan.program.parameters, rules)
+            texts.append(print_program(program))
     if not texts:
         return {}
     text = "".join(texts)

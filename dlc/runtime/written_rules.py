@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlc.backend.script import Form, Memory
+from dlc.backend.script import Drawn, Form, Memory
 from dlc.elaborate.base.project import Project
 from dlc.elaborate.checks.plan import OptimizerRule
 from dlc.elaborate.programs.update import (
@@ -23,12 +23,14 @@ from dlc.elaborate.programs.update import (
     state_path,
     value_input,
 )
+from dlc.emit.script import DRAWN
 from dlc.ir.nodes import Function, Op, Parameter, Program, Value, walk
 from dlc.ir.splice import Names, defined_names
 from dlc.passes.base import functions_with
 from dlc.passes.lower import drop_orphans, inline_in, unroll_function
-from dlc.passes.randomness import drawing_functions
+from dlc.passes.randomness import Draw
 from dlc.records import replace
+from dlc.runtime.interpret import evaluated
 from dlc.runtime.weights import initial_weights
 from dlc.syntax import ast
 from dlc.types.dims import Dim
@@ -66,9 +68,8 @@ def _plain(type: TensorType) -> TensorType:
 
 
 def _form(project: Project, parameter: Parameter, rule: Rule) -> Form:
-    program = rule_program(project, [parameter], rule)
-    if drawing_functions(program):
-        raise Undone("that draws")
+    program, drawn = rule_program(project, [parameter], rule)
+    draws = tuple(_draw(each, number) for number, each in enumerate(drawn))
     opened, place = _opened(program), f"{state_path(parameter.path)}."
     memory = tuple(_memory(opened, place))
     module = rule.module.node
@@ -76,13 +77,21 @@ def _form(project: Project, parameter: Parameter, rule: Rule) -> Form:
     names = [str(each.name) for each in module.inputs]
     takes = tuple(name for name in names[2:] if name != RATE or rule.takes_rate)
     called = {value_input(0): names[0], gradient_input(0): names[1], STEP: STEP, rate_name(0): RATE}
+    called |= {each.name: each.name for each in draws}
     by_path = {f"{place}{each.name}": each.name for each in memory}
-    main = _forgetful(opened, by_path, called, takes)
+    main = _forgetful(opened, by_path, called, (*takes, *(each.name for each in draws)))
     doc = next((each.doc for each in program.functions.values() if each.source == rule.module.name), "")
     main = replace(main, source=rule.module.name, kind="fn", doc=doc, training=False)
     bare = Program({**opened.functions, main.name: main}, main.name)
     shape = tuple(int(axis.constant or 0) for axis in parameter.type.axes)
-    return Form(drop_orphans(opened, bare), shape, memory, takes)
+    return Form(drop_orphans(opened, bare), shape, memory, takes, draws)
+
+
+def _draw(each: Draw, number: int) -> Drawn:
+    if each.op not in DRAWN:
+        raise Undone(f"that draws by `{each.op}`")
+    attrs = {name: evaluated(value, {}) for name, value in each.attrs}
+    return Drawn(each.input.name, each.op, tuple(map(int, attrs.pop("shape"))), attrs, number)
 
 
 def _opened(program: Program) -> Program:

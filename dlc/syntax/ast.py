@@ -557,6 +557,12 @@ class Metric(Stmt):
 
 
 @node
+class Sample(Stmt):
+    name: str
+    value: Expr
+
+
+@node
 class Evaluate(Stmt):
     """`evaluate from …` (no fields) or `evaluate (…) from …`."""
 

@@ -183,6 +183,9 @@ class TreeBuilder(ExpressionBuilder):
     def on_metric(self, span: Span, name: Token, value: ast.Expr) -> ast.Metric:
         return ast.Metric(name.text, value, span=span)
 
+    def on_sample(self, span: Span, name: Token, value: ast.Expr) -> ast.Sample:
+        return ast.Sample(name.text, value, span=span)
+
     def on_optimizer(self, span: Span, *parts: Any) -> ast.Optimizer:
         return ast.Optimizer(tuple(parts[:-1]), parts[-1], span=span)
 

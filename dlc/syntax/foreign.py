@@ -224,6 +224,8 @@ def train(failure: Failure, expected: set[str]) -> str:
         return ""
     if before.kind == "metric" or (first is not None and first.kind == "metric" and expected == {"="}):
         return "a metric is a name and a value: `metric accuracy = mean(argmax(logits, axis=-1) == label)`"
+    if before.kind == "sample" or (first is not None and first.kind == "sample" and expected == {"="}):
+        return "a sample is a name and a value: `sample painted = net(z)`"
     if before.kind == "batch" and expected == {"("}:
         return "fields stand in parentheses: `batch (image: [B, 1, 28, 28], label: i64[B]) from …`"
     if before.kind == "evaluate":

@@ -491,6 +491,9 @@ class _Writer:
     def _metric(self, stmt: ast.Metric, indent: int) -> list[str]:
         return self._value(f"metric {stmt.name} = ", stmt.value, indent, TUPLE)
 
+    def _sample(self, stmt: ast.Sample, indent: int) -> list[str]:
+        return self._value(f"sample {stmt.name} = ", stmt.value, indent, TUPLE)
+
     def _optimizer(self, stmt: ast.Optimizer, indent: int) -> list[str]:
         if not stmt.selectors:
             return self._value("optimizer = ", stmt.value, indent, TUPLE)

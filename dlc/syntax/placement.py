@@ -28,6 +28,7 @@ _PLACES: dict[type[ast.Stmt], tuple[str, frozenset[str], str]] = {
     ast.StepStmt: ("step", _TRAIN, "in a train block"),
     ast.Minimize: ("minimize", frozenset({"train", "step"}), "in a train block or one of its steps"),
     ast.Metric: ("metric", frozenset({"train", "step"}), "in a train block"),
+    ast.Sample: ("sample", _TRAIN, "in a train block, outside of its steps"),
 }
 _PARAM = ("param", _PARTS | {"scan"}, "in a module's body")
 _BUFFER = ("buffer", _PARTS | {"scan", "train"}, "in a module's body or a train block")

@@ -41,7 +41,7 @@ RESERVED = words("true false none and or not if else for in as return _")
 ITEMS = words("import from let type fn module model preset weights train test")
 STATEMENTS = words(
     "require param buffer update init entry scan yield "
-    "batch minimize metric evaluate optimizer load freeze settings step"
+    "batch minimize metric sample evaluate optimizer load freeze settings step"
 )
 WEIGHT_RULES = words("strip rename transpose ignore concat split stack rearrange offset scale weight_norm")
 

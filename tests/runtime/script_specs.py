@@ -327,6 +327,22 @@ module behind_hand()(p: [*S], g: [*S], lr: []) -> [*S] {
     update scale = scale * 0.9 + 0.05
     return p - lr * (scale * before + 0.5 * g) + pull
 }
+
+# One draw and no memory.
+module langevin(sigma: float = 0.05)(p: [*S], g: [*S], lr: []) -> [*S] {
+    return p - lr * (g + sigma * normal_like(p))
+}
+
+# Other draws for matrices than for vectors.
+module shaken()(p: [*S], g: [*S], t: i64[], lr: []) -> [*S] {
+    buffer mean: [*S] = zeros
+    new = 0.9 * mean + g
+    update mean = new
+    if len([*S]) >= 2 {
+        new = new * (0.5 + uniform([])) + 0.1 * uniform([*S]) / cast(t, float)
+    }
+    return p - lr * (new + 0.1 * cast(randint([*S], -2, 3), float))
+}
 """
 )
 RULES = {
@@ -350,6 +366,12 @@ RULES = {
         "optimizer = adafactor()\n    optimizer linear.weight = muon(lr=linear(0.05))",
     ),
     "turns": ("gan", ""),
+    "draws": (
+        "characters",
+        "optimizer = langevin(lr=cosine(0.05))\n    optimizer linear.weight, embedding = shaken(lr=0.01)",
+    ),
+    "draws of several shapes": ("characters", "optimizer = shaken(lr=0.01)"),
+    "draws in turns": ("gan", ""),
 }
 RULED = [(name, backend) for name in RULES for backend in ("torch", "jax")]
 
@@ -359,7 +381,12 @@ def with_rules(folder: Path, name: str) -> TrainBlock:
     of, rules = RULES[name]
     head, begun, text = SPEC.partition(f"train {of} {{")
     own, end, rest = text.partition("\n}\n")
-    if of == "gan":
+    if name == "draws in turns":
+        own = own.replace(
+            "adam(lr=constant(1e-3, warmup=3), betas=(0.5, 0.9))", "langevin(lr=constant(0.05, warmup=3))"
+        )
+        own = own.replace("sgd(lr=1e-2)", "shaken(lr=1e-2)")
+    elif of == "gan":
         own = own.replace(
             "adam(lr=constant(1e-3, warmup=3), betas=(0.5, 0.9))", "behind_hand(lr=constant(0.05, warmup=3))"
         )

@@ -75,7 +75,7 @@ train t {
 """)["t"]
     plan = tried.plan
     rules = plan.update_rules(plan.steps[0])
-    update = update_program(tried.spec.project, plan.program.parameters, rules, scale=DYNAMIC)
+    update, _ = update_program(tried.spec.project, plan.program.parameters, rules, scale=DYNAMIC)
     program = resolve_float(update, "f32")
     held = {**initial_weights(plan.program, 0), **initial_weights(program, 0)}
     p = torch.nn.Parameter(torch.ones(1))

@@ -191,3 +191,14 @@ def test_no_runs(tmp_path: Path) -> None:
         find(tmp_path)
     code, text = said(tmp_path / "none")
     assert code == 1 and "is no folder" in text
+
+
+def test_of_many_samples_the_latest_are_shown(tmp_path: Path) -> None:
+    (tmp_path / "samples").mkdir()
+    names = [f"samples/{name}-{step:08}.txt" for name in ("painted", "said") for step in range(10, 410, 10)]
+    for name in (*names, "note.txt"):
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    page = runs_page.page([run(tmp_path, [])], "Runs")
+    shown = [each for each in re.findall(r"<figcaption>(.*?)</figcaption>", page) if each.endswith(".txt")]
+    assert len(shown) == runs_page.MOST and shown[0] == "note.txt"
+    assert set(names[30:40] + names[-10:]) < set(shown) and not set(names[:20]) & set(shown)

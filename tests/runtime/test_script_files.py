@@ -173,7 +173,6 @@ def test_what_is_refused(
 @pytest.mark.parametrize(
     ("rule", "what"),
     [
-        ("return p - lr * (g + normal_like(p))", "optimizer `mine`, that draws,"),
         (
             "buffer m: [*S] = uniform(-1.0, 1.0)\n    update m = m * 0.9 + g\n    return p - lr * m",
             "optimizer `mine`, whose `m` begins as more than one number,",

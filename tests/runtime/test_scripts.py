@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from script_specs import (
@@ -131,6 +133,9 @@ def test_optimizers_that_are_written_out(name: str, backend: str, folder: Path) 
         ("several", {"accumulate": 2}),
         ("late", {"precision": "bf16", "accumulate": 2}),
         ("turns", {"accumulate": 2}),
+        ("draws", {"accumulate": 2, "clip_norm": 0.5}),
+        ("draws", {"precision": "f16"}),
+        ("draws in turns", {"accumulate": 2}),
     ],
 )
 def test_they_go_with_settings(name: str, settings: dict[str, object], backend: str, folder: Path) -> None:
@@ -241,3 +246,53 @@ def test_averages_that_nothing_calls(backend: str, folder: Path) -> None:
     text = text.replace("smooth = ema(G, decay=0.9)", "smooth = ema(G, decay=0.9)\n    first = frozen(G)")
     (folder / "spec.dl").write_text(f"{text}\n", encoding="utf-8")
     compared(block(folder, "gan"), backend, folder)
+
+
+# A teacher is outside of training while its student is in it, and so may the student be itself.
+TEACHERS = """
+model Net(d: int = 16)(x: [B, 3]) -> [B, 2] {
+    return x |> linear(d, bias=false) as a |> batch_norm as n |> relu |> dropout(0.5) |> linear(2) as c
+}
+
+train taught {
+    net = Net()
+    first = frozen(net)
+    AVERAGE
+    batch (x: [B, 3], y: [B, 2]) from npz("points.npz", batch=8)
+    evaluate from npz("points.npz", batch=8, start=4)
+    guess = net(x)
+    minimize mse(guess, y) + mse(guess, first(x) + TARGET)
+    metric still = mean(first(x))
+    OTHER
+    optimizer = sgd(lr=0.1)
+    settings { steps = 6, log = 1, eval_every = 3, checkpoint_every = 3 }
+}
+"""
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+@pytest.mark.parametrize(
+    ("other", "average", "settings"),
+    [
+        ("", False, {}),
+        ("metric calm = mean(eval(net)(x))", False, {}),
+        ("metric calm = mean(eval(net)(x))", False, {"accumulate": 2}),
+        ("", False, {"draws": "portable"}),
+        ("metric calm = mean(eval(net)(x))", True, {}),
+        ("", True, {}),
+        ("", True, {"accumulate": 2}),
+    ],
+)
+def test_networks_in_another_mode_than_the_rest(
+    other: str, average: bool, settings: dict[str, object], backend: str, folder: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.normal(size=(20, n)).astype(np.float32) for name, n in (("x", 3), ("y", 2))}
+    np.savez(folder / "points.npz", **arrays)
+    text = TEACHERS.replace("OTHER", other)
+    text = text.replace("AVERAGE", "slow = ema(net, decay=0.5, training=true)" if average else "")
+    text = text.replace("TARGET", "stop_gradient(slow(x))" if average else "0.0")
+    if average and not other:  # both modes in the only program that there is
+        text = re.sub(r" *evaluate .*\n", "", text.replace(" |> batch_norm as n", ""))
+    (folder / "spec.dl").write_text(text, encoding="utf-8")
+    compared(block(folder, "taught").with_settings(**settings), backend, folder)

@@ -18,7 +18,7 @@ from dlc.elaborate.state.body import Body
 from dlc.elaborate.state.scope import Scope
 from dlc.syntax import ast
 
-_SIMPLE = (ast.Assign, ast.Return, ast.ExprStmt, ast.Minimize, ast.Metric)
+_SIMPLE = (ast.Assign, ast.Return, ast.ExprStmt, ast.Minimize, ast.Metric, ast.Sample)
 
 
 def salvage(body: Body, statement: ast.Stmt) -> None:

@@ -136,6 +136,8 @@ class TrainPlan:
     behind: str | None = None
     reached: dict[str, frozenset[str]] = field(default_factory=dict)
     """The paths of the parameters that the loss of a step has a gradient by, by the step's name."""
+    samples: Program | None = None
+    """What is written while it trains, outside of training: pictures and tokens of the batch's fields."""
 
     @property
     def best(self) -> tuple[str, bool] | None:

@@ -31,6 +31,7 @@ from dlc.elaborate.programs.update import update_program
 from dlc.elaborate.reports.report import Silent
 from dlc.elaborate.state.body import Body, Session, static_body
 from dlc.elaborate.state.scope import Scope
+from dlc.ir.needed import live, only
 from dlc.ir.nodes import Function, Op, Program
 from dlc.passes.phases import LOSS, Stale, phases
 from dlc.passes.wide_constants import in_precision
@@ -72,6 +73,9 @@ def build_plan(
                 report(diagnostic)
             return None
     (state, program), (_, evaluation) = made
+    samples = _samples(project, unit, item, overrides, report) if _has_samples(item) else None
+    if samples is None and _has_samples(item):
+        return None
     assert program is not None and evaluation is not None and state.source is not None
     precision = state.settings["precision"]
     program, evaluation = (in_precision(each, precision, settled=False) for each in (program, evaluation))
@@ -84,16 +88,44 @@ def build_plan(
         item.name, program, evaluation, _networks(state), state.fields, state.source, state.evaluate,
         state.evaluate_fields, tuple(state.metrics), steps, tuple(state.loads),
         tuple(state.frozen), state.settings, unit.path, _copies(state), behind,
-        {each.name: with_gradient(program, each.loss) for each in steps},
+        {each.name: with_gradient(program, each.loss) for each in steps}, samples,
     )  # fmt: skip
     good = (
-        _check_best(plan, item, report)
+        _check_sampled(plan, item, report)
+        and _check_best(plan, item, report)
         and _check_scale(plan, item, report)
         and _check_norms(plan, report)
         and _check_optimizers(plan, item, report)
     )
     good = good and _check_own(project, plan, report)
     return plan if good and _check_phases(plan, report) else None
+
+
+def _has_samples(item: ast.Train) -> bool:
+    return any(isinstance(each, ast.Sample) for each in item.body)
+
+
+def _samples(
+    project: Project,
+    unit: Unit,
+    item: ast.Train,
+    overrides: dict[str, Any],
+    report: Callable[[Diagnostic], None],
+) -> Program | None:
+    """The block's samples, outside of training, and nothing else; None where they are in error, which `report` was told. They are a
+    program by themselves, so that losses and metrics cost and give what they do without them."""
+    session = Elaborator(project, training=False)
+    state = _elaborate(session, unit, item, overrides, sampling=True)
+    program = None if state is None or session.diagnostics else _program(session, state, item)
+    for diagnostic in session.diagnostics:
+        report(diagnostic)
+    if program is None or session.diagnostics or state is None:
+        return None
+    main = only(program.main, [value for _, value in program.main.outputs])
+    used = live(main)
+    main = replace(main, inputs=tuple(each for each in main.inputs if each.name in used))
+    program = program.with_functions({**program.functions, main.name: main})
+    return in_precision(program, state.settings["precision"], settled=False)
 
 
 def _steps(state: State) -> tuple[TrainStep, ...]:
@@ -134,11 +166,13 @@ def _is_file(path: str | None) -> TypeGuard[str]:
     return path is not None and path.isidentifier()
 
 
-def _elaborate(session: Session, unit: Unit, item: ast.Train, overrides: dict[str, Any]) -> State | None:
+def _elaborate(
+    session: Session, unit: Unit, item: ast.Train, overrides: dict[str, Any], *, sampling: bool = False
+) -> State | None:
     body = static_body(session, unit, kind="train", name=item.name, statements=item.body)
     body.report.place = item.span
     session.begin(item.span, body.report)
-    state = State(body)
+    state = State(body, sampling=sampling)
     settings, static = _parted(overrides)
 
     def bind() -> bool:
@@ -302,7 +336,8 @@ def _program(session: Session, state: State, item: ast.Train) -> Program | None:
     if state.steps and not session.training:
         total = reduce(body.emission.builder.add, [each.value for _, each in losses])
         losses.insert(0, (LOSS, Tensor(total)))
-    outputs = [(name, value.name) for name, value in (*losses, *state.metrics.items())]
+    told = state.samples.items() if state.sampling else (*losses, *state.metrics.items())
+    outputs = [(name, value.name) for name, value in told]
     used = {value.name for value in state.inputs}
     function = Function(
         name=session.unique(f"train_{item.name}"),
@@ -383,6 +418,19 @@ def _check_loads(state: State, unit: Unit, program: Program, report: Callable[[D
     for diagnostic in found:
         report(diagnostic)
     return not found
+
+
+def _check_sampled(plan: TrainPlan, item: ast.Train, report: Callable[[Diagnostic], None]) -> bool:
+    """What samples are made with must be there in training too, where its weights come from."""
+    known = {each.path for each in plan.program.parameters}
+    lacking = (
+        [each.path for each in plan.samples.parameters if each.path not in known] if plan.samples else []
+    )
+    if lacking:
+        span = next(each.span for each in item.body if isinstance(each, ast.Sample))
+        message = f"a sample is made with `{lacking[0]}`, which nothing in the block trains or computes with"
+        report(problems.SAMPLE.at(span, message=message, help="samples show networks that the block trains"))
+    return not lacking
 
 
 def _check_best(plan: TrainPlan, item: ast.Train, report: Callable[[Diagnostic], None]) -> bool:

@@ -73,6 +73,8 @@ class State:
     settings: dict[str, Any] = field(default_factory=lambda: dict(DEFAULT_SETTINGS))
     inputs: list[Value] = field(default_factory=list)
     set_here: set[str] = field(default_factory=set)
+    samples: dict[str, Tensor] = field(default_factory=dict)
+    sampling: bool = False  # whether samples are what is made; a program of losses and metrics has none
     later: list[ast.Update] = field(default_factory=list)  # of parameters, when all steps are done
 
     @property
@@ -257,6 +259,30 @@ def _metric(state: State, node: ast.Metric) -> None:
     body.bind(node.name, state.metrics[node.name])
 
 
+def _sample(state: State, node: ast.Sample) -> None:
+    """A picture or a text that a run writes. Its name means nothing in the block."""
+    body = state.body
+    if not state.sampling:
+        return
+    value = body.evaluate(node.value)
+    if node.name in state.samples:
+        body.report.fail(problems.TWICE, node.span, what=f"the sample `{node.name}`")
+    type = value.type if isinstance(value, Tensor) else None
+    is_text = type is not None and type.dtype in ("i64", "i32") and type.rank in (1, 2)
+    if not isinstance(value, Tensor) or type is None or not (is_text or _is_pictures(type)):
+        found = type_name(value) if type is None else str(type)
+        message = f"the sample `{node.name}` is no pictures and no tokens, but {found}"
+        help = "pictures are [N, C, H, W] with 1, 3 or 4 channels or [N, H, W], tokens i64[N, T] or i64[T]"
+        body.report.fail(problems.SAMPLE, node.value.span, message=message, help=help)
+    dtype = "i64" if is_text else value.type.dtype if value.type.dtype == "u8" else "f32"
+    state.samples[node.name] = cast(body, node, value, dtype)
+
+
+def _is_pictures(type: TensorType) -> bool:
+    channels = type.axes[1].constant if type.rank == 4 else 1
+    return (type.is_float or type.dtype == "u8") and type.rank in (3, 4) and channels in (1, 3, 4)
+
+
 def _evaluate_statement(state: State, node: ast.Evaluate) -> None:
     body = state.body
     state.evaluate = chosen.source(body, node.source)
@@ -402,6 +428,7 @@ _RUNNERS: dict[type[ast.Stmt], Callable[[State, Any], None]] = {
     ast.BatchStmt: _batch,
     ast.Minimize: _minimize,
     ast.Metric: _metric,
+    ast.Sample: _sample,
     ast.Evaluate: _evaluate_statement,
     ast.Optimizer: _optimizer,
     ast.LoadStmt: _load,

@@ -37,7 +37,8 @@ from dlc.ir.nodes import Function, Op, Param, Parameter, Program, Value
 from dlc.ir.paths import gradient_name
 from dlc.ir.splice import Names
 from dlc.passes.dead_code import DeadCode
-from dlc.passes.lower import flatten_calls
+from dlc.passes.lower import flatten_calls, hoist_randomness
+from dlc.passes.randomness import Draw
 from dlc.passes.stacked import Stack, stacked_states
 from dlc.passes.subexpressions import Subexpressions
 from dlc.records import dataclass, replace
@@ -98,11 +99,11 @@ def update_program(
     state: str = STATE,
     scale: float | str | None = None,
     stacks: Sequence[Stack] = (),
-) -> Program:
+) -> tuple[Program, tuple[Draw, ...]]:
     """What a step does with the gradients, which are inputs by `gradient_name`, beside the number of the step, `t`, from 1, and a
     rate for each rule. It has no outputs but a scale: parameters and what optimizers remember are updated.
 
-    It has no calls: what all optimizers compute alike, `1 - beta ** t`, is computed once. What they remember lies below `state`. Gradients are clipped so that all of them together have no norm above `clip_norm`.
+    It has no calls, and draws nothing: what optimizers draw are inputs, the draws in order beside it. What all of these compute alike, `1 - beta ** t`, is computed once. What they remember lies below `state`. Gradients are clipped so that all of them together have no norm above `clip_norm`.
 
     Gradients are those of a loss times `scale`, and are divided by it. Where that is `DYNAMIC`, it is a buffer, and nothing but what is counted
     for it changes where a gradient is not finite; `t` is then counted here, and no input, and the new scale is an output.
@@ -130,29 +131,36 @@ def update_program(
         grads = {path: b.mul(grad, 1.0 / float(scale)) for path, grad in grads.items()}
     if clip_norm is not None:
         grads = _clipped(b, grads, clip_norm)
+    at: dict[str, str] = {}
     for rule, rate in zip(rules, rates, strict=True):
         for path in rule.paths:
             place = state_path(path, state)
             update = partial(_updated, body, rule, path)
             if path in known:
                 update = partial(_updated_in_turns, update, b, known[path])
-            _told(body, path, partial(update, types[path], grads[path], step, rate, place))
-    made = flatten_calls(_program(body, inputs, outputs))
+            after = _told(body, path, partial(update, types[path], grads[path], step, rate, place))
+            at |= {} if after is None else {after.name: path}
+    made, draws = _drawing(_program(body, inputs, outputs), at)
+    made = flatten_calls(made)
     made = stacked_states(made, stacks) if stacks else made
     made = made if finite is None else _guarded(made, finite, f"{state}.{SCALE}.")
-    return DeadCode().run(Subexpressions().run(made))
+    return DeadCode().run(Subexpressions().run(made)), draws
 
 
 @deep
-def rule_program(project: Project, parameters: Iterable[Parameter], rule: Rule) -> Program:
+def rule_program(
+    project: Project, parameters: Iterable[Parameter], rule: Rule
+) -> tuple[Program, tuple[Draw, ...]]:
     """What one rule does, for backends whose own trainers do the rest: for each of its parameters the values `value.I` and `gradient.I`
-    are inputs and the new value `value.I` is an output; `t` and `rate` are inputs besides. Raises SpecError as `update_program`."""
+    are inputs and the new value `value.I` is an output; `t` and `rate` are inputs besides, and so is what it draws. Raises SpecError as
+    `update_program`."""
     types = {each.path: each.type for each in parameters}
     body = _body(project, [rule])
     b = body.emission.builder
     step = Value(b.fresh(STEP), TensorType("i64", ()))
     rate = Value(b.fresh(rate_name(0)), TensorType("float", ()))
     inputs, outputs = [step, *([rate] if rule.takes_rate else [])], []
+    at: dict[str, str] = {}
     for i, path in enumerate(rule.paths):
         before, grad = (Value(b.fresh(name(i)), types[path]) for name in (value_input, gradient_input))
         inputs += [before, grad]
@@ -160,7 +168,18 @@ def rule_program(project: Project, parameters: Iterable[Parameter], rule: Rule) 
         after = _told(body, path, partial(_optimized, body, rule, path, before, grad, step, rate, place))
         if after is not None:
             outputs.append((value_input(i), after.name))
-    return _program(body, tuple(inputs), tuple(outputs))
+            at[after.name] = path
+    return _drawing(_program(body, tuple(inputs), tuple(outputs)), at)
+
+
+def _drawing(program: Program, at: Mapping[str, str]) -> tuple[Program, tuple[Draw, ...]]:
+    """The program with what optimizers draw as inputs, and these, each with the parameter that it is for: their new values have the names
+    in `at`."""
+    made, draws = hoist_randomness(program)
+    paths = {
+        name: at.get(op.outputs[0].name, "") for op in made.main.body if op.outputs for name in op.inputs
+    }
+    return made, tuple(replace(each, path=paths.get(each.input.name, "")) for each in draws)
 
 
 def value_input(number: int) -> str:
