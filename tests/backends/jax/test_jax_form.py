@@ -12,7 +12,8 @@ import pytest
 from dlc_jax import BACKEND
 from dlc_jax.load import module
 from jax_programs import inputs_of
-from test_jax_arguments import CASES, SPECS
+from small_settings import CASES
+from test_jax_arguments import SPECS
 
 import dlc
 from dlc.backend import EmitOptions
