@@ -465,3 +465,8 @@ def test_a_module_whose_sizes_follow_from_the_batch_trains(tmp_path: Path) -> No
     dlc.train(spec["t"], backend="torch", out=tmp_path / "run")
     assert (tmp_path / "run" / "net.safetensors").is_file()
     assert not list((tmp_path / "run").glob("*.py"))
+
+
+def test_a_setting_that_is_given_as_a_parameter() -> None:
+    with pytest.raises(SpecError, match=r"has no argument `steps`[\s\S]*--set settings\.steps="):
+        loaded(block())(steps=3)

@@ -24,7 +24,7 @@ from dlc.elaborate.calls.placing import place
 from dlc.elaborate.calls.resolve import resolve_parameters
 from dlc.elaborate.checks.plan import Copy, Network, OptimizerRule, TrainPlan, TrainStep
 from dlc.elaborate.checks.single_values import single_values
-from dlc.elaborate.checks.train_arguments import is_split
+from dlc.elaborate.checks.train_arguments import SETTINGS, is_split
 from dlc.elaborate.checks.train_statements import State, dotted, run_statement, set_setting
 from dlc.elaborate.programs.elaborator import Elaborator
 from dlc.elaborate.programs.update import update_program
@@ -201,6 +201,13 @@ def _bound(body: Body, unit: Unit, item: ast.Train, given: Mapping[str, Any]) ->
     """The block's parameters with these values. Raises ElabError."""
     owner = Definition(item.name, ast.FnDef(item.name, (), (), (), ()), unit)
     named = {key: (value, item.span) for key, value in given.items()}
+    own = [str(each.name) for each in item.static]
+    for name in (each for each in given if each in SETTINGS and each not in own):
+        help = f"it is a setting: `--set settings.{name}=…`, in Python `block.with_settings({name}=…)`"
+        note = f"{item.name}({', '.join(own)})"
+        body.report.fail(
+            meaning.UNKNOWN_ARGUMENT, item.span, callee=item.name, name=name, help=help, notes=[note]
+        )
     return bind_static_arguments(body, owner, item.static, Given(named=named), item.span)[0]
 
 
