@@ -29,6 +29,10 @@ def _reduced(name: str, call: Call) -> Any:
         return _static_reduction(call, name, value)
     if not isinstance(value, Tensor) and name in ("max", "min"):
         return _static_extremum(call, name, value)
+    if isinstance(call["axis"], Tensor) and name in ("max", "min"):
+        what, found = f"`axis` of `{name}`", f"a tensor {call['axis'].type}"
+        help = f"of two tensors, element by element, it is `{name}imum(a, b)`"
+        call.fail(problems.NOT_STATIC, "axis", what=what, found=found, help=help)
     return NotImplemented
 
 
