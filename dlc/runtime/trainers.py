@@ -98,9 +98,9 @@ class Trainers:
         workspace = backend.workspace(artifacts, weights, device)
         return Drawing(CompiledTrainer(steps, workspace, self._paths), None, drawn, seed)
 
-    def compiled(self, backend: Backend, weights: Weights = None) -> Compiled:
-        """What a run of a backend that compiles steps is made of. Raises SpecError."""
-        steps = self._steps(backend.name, self.settings["precision"], many=MANY)
+    def compiled(self, backend: Backend, weights: Weights = None, *, many: int | None = MANY) -> Compiled:
+        """What a run of a backend that compiles steps is made of; as `many` layers or more stay a loop. Raises SpecError."""
+        steps = self._steps(backend.name, self.settings["precision"], many=many)
         drawn = {name: self._drawn_by(steps, name) for name in steps.programs}
         return Compiled(steps, drawn, steps.emitted(backend, self.plan), self._values(steps, weights))
 
