@@ -144,3 +144,17 @@ CHANNELS_IN = _warning(
     wrong="model Net()(image: [B, 3, 64, 64]) -> [B, _, _, _] {\n    return image |> conv2d(3, 16, 3)\n}\n",
     right="model Net()(image: [B, 3, 64, 64]) -> [B, _, _, _] {\n    return image |> conv2d(16, 3)\n}\n",
 )
+HIGHEST_ERROR = _warning(
+    "W0112",
+    "the highest of what is called an error",
+    '`best = "{name}"` keeps the weights with the highest `{name}`',
+    'Of a metric the highest counts as the best, of the loss the lowest. Of an error `"min NAME"` takes the lowest; `"max NAME"` says that the highest is meant.',
+    wrong="model Net()(x: [B, 4]) -> [B] {\n    return x |> linear(1) |> squeeze(-1)\n}\n\n"
+    "train run {\n    net = Net()\n    batch (x: [B, 4], y: [B]) from synthetic(batch=8, seed=1)\n    evaluate from synthetic(batch=8, seed=2)\n"
+    "    minimize mse(net(x), y)\n    metric rmse = sqrt(mean((net(x) - y) ** 2))\n    optimizer = adam()\n"
+    '    settings { steps = 10, best = "rmse" }\n}\n',
+    right="model Net()(x: [B, 4]) -> [B] {\n    return x |> linear(1) |> squeeze(-1)\n}\n\n"
+    "train run {\n    net = Net()\n    batch (x: [B, 4], y: [B]) from synthetic(batch=8, seed=1)\n    evaluate from synthetic(batch=8, seed=2)\n"
+    "    minimize mse(net(x), y)\n    metric rmse = sqrt(mean((net(x) - y) ** 2))\n    optimizer = adam()\n"
+    '    settings { steps = 10, best = "min rmse" }\n}\n',
+)

@@ -292,6 +292,23 @@ def seen_data(plan: TrainPlan, item: ast.Train) -> Found:
         )
 
 
+_ERRORS = re.compile(
+    r"(?:^|_)(?:loss|errors?|err|rmse|mse|mae|mape|nll|bpc|bpd|perplexity|ppl|kl|fid|cer|wer|eer|distance|deviation|cost|regret)(?:_|$)"
+)
+
+
+def highest_error(plan: TrainPlan, item: ast.Train) -> Found:
+    """The best weights by the highest of what has the name of an error."""
+    name = str(plan.settings["best"] or "")
+    if plan.best is None or not plan.best[1] or " " in name or not _ERRORS.search(name.lower()):
+        return
+    items = (each for part in item.body if isinstance(part, ast.Settings) for each in part.items)
+    span = next((each.span for each in items if str(each.name) == "best"), item.name_span)
+    yield problems.HIGHEST_ERROR.at(
+        span, name=name, help=f'`best = "min {name}"` keeps the lowest', chain=(f"train {plan.name}",)
+    )
+
+
 def _rows(args: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in args.items() if name != "batch"}
 

@@ -19,7 +19,7 @@ from dlc.elaborate.base.values import DTYPE_VALUES, PresetRef
 from dlc.elaborate.builtins import BUILTINS
 from dlc.elaborate.calls.initial import INITIALS
 from dlc.elaborate.checks.batches import not_one_batch
-from dlc.elaborate.checks.doubts import doubts, not_allowed, seen_data, unknown_allowances
+from dlc.elaborate.checks.doubts import doubts, highest_error, not_allowed, seen_data, unknown_allowances
 from dlc.elaborate.checks.plan import TrainPlan
 from dlc.elaborate.checks.signatures import check_signatures
 from dlc.elaborate.checks.train import build_plan
@@ -76,7 +76,7 @@ def _warnings(
     programs = [*built(project), *(plan.program for plan, _ in plans)]
     found = [*doubts(programs), *doubted]
     for plan, item in plans:
-        found += [*seen_data(plan, item), *not_one_batch(plan, item)]
+        found += [*seen_data(plan, item), *highest_error(plan, item), *not_one_batch(plan, item)]
     yield from not_allowed(found, project.units.values())
     yield from unknown_allowances(unit)
 
