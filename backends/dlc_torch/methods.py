@@ -634,4 +634,5 @@ DIALECT = Dialect(
     reserved=rows.RESERVED,
     is_layer=lambda expr: isinstance(expr, Call) and text(expr.function).startswith("self."),
     generated=frozenset((*rows.LAYERS, "eye", "rope")),
+    draws_in_order=True,
 )

@@ -52,7 +52,7 @@ class Body:
             draft = draft.rewritten(lambda expr: with_words(expr, words))
         self.draft, self.dialect = draft, dialect
         reads = Counter(name for expr in draft.expressions() for name in refs(expr))
-        nesting = Nesting(reads, dialect.is_layer)
+        nesting = Nesting(reads, dialect.is_layer, draft.draws)
         body, self.results = nesting.block(draft.body, draft.results, indent)
         self.last_note = "\n".join(nesting.notes)
         """What the spec says of what is returned."""

@@ -50,6 +50,7 @@ from dlc.ir import loops
 from dlc.ir.loops import LOOP
 from dlc.ir.nodes import BY, Attr, Function, Op, Program, Region, Remark, Value
 from dlc.ir.nodes import walk as walk_ops
+from dlc.once import once
 from dlc.ops.axes import axis_names
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
@@ -89,6 +90,8 @@ class Dialect:
     is_layer: Callable[[Expr], bool]
     """Whether an expression calls a part that holds parameters."""
     generated: frozenset[str] = frozenset()
+    draws_in_order: bool = False
+    """Whether a draw is the next number of a generator: what was drawn first in the spec is drawn first then."""
 
     def __post_init__(self) -> None:
         found = self.generated | OPERATIONS | self.rows.keys() | self.composites.keys()
@@ -198,7 +201,15 @@ class Drafter:
         results = self.results()
         body = without_dead(self._numbered(self._renamed()), results)
         needs = self._needs(body, results)
-        return Draft(self.function, inputs, body, results, outputs, needs, self.roles())
+        return Draft(self.function, inputs, body, results, outputs, needs, self.roles(), self._draws())
+
+    def _draws(self) -> frozenset[str]:
+        """The values that are drawn, or made by what draws, where there are several."""
+        if not self.dialect.draws_in_order:
+            return frozenset()
+        drawing = _drawing(self.program)
+        ops = [op for op in walk_ops(self.function.body) if _draws(op) or op.callee in drawing]
+        return frozenset(value.name for op in ops for value in op.outputs) if len(ops) > 1 else frozenset()
 
     def results(self) -> tuple[Expr, ...]:
         return tuple(self.tensor(value) for _, value in self.function.outputs)
@@ -646,3 +657,17 @@ def dim_of(value: Attr) -> Dim | int:
     """A size among an op's attributes."""
     assert isinstance(value, int | Dim)
     return value
+
+
+@once
+def _drawing(program: Program) -> frozenset[str]:
+    """The functions that draw, or call one that does."""
+    found: set[str] = set()
+    for name, function in program.functions.items():  # callees first
+        if any(_draws(op) or op.callee in found for op in walk_ops(function.body)):
+            found.add(name)
+    return frozenset(found)
+
+
+def _draws(op: Op) -> bool:
+    return isinstance(op.attr("draw"), int)

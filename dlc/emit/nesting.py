@@ -80,10 +80,15 @@ def _fits(expr: Expr, indent: int) -> bool:
 @dataclass
 class Nesting:
     """Puts temporaries where they are read. `reads` counts how often each value is read in the whole
-    function; `is_layer` tells calls of parts that hold parameters."""
+    function; `is_layer` tells calls of parts that hold parameters. What makes a value of `draws` is done in the order of the spec: it takes the
+    next numbers of a generator."""
 
     reads: Counter[str]
     is_layer: Callable[[Expr], bool]
+    draws: frozenset[str] = frozenset()
+    drawn: dict[str, int] = field(default_factory=dict)
+    """When the first of the draws in a temporary is due."""
+    clock: int = 0
     inner: dict[str, Assign] = field(default_factory=dict)
     """For a temporary, the only one that has been put into it, and the statement without (`bare`)."""
     bare: dict[str, Assign] = field(default_factory=dict)
@@ -100,12 +105,37 @@ class Nesting:
         for stmt in body:
             if isinstance(stmt, Store | Check | Loop | If):
                 self._flush(pending, done, stmt)
+            due = self._due(stmt)
             stmt = self._settled(stmt, pending, done, indent)
-            if isinstance(stmt, Assign) and self._may_wait(stmt, here):
-                pending[stmt.targets[0].name] = stmt
+            waits = isinstance(stmt, Assign) and self._may_wait(stmt, here)
+            if due is not None:
+                waits = waits and not any(self.drawn.get(name, due) > due for name in pending)
+                if not waits:
+                    self._draw_before(due, pending, done)
+            if waits and isinstance(stmt, Assign):
+                name = stmt.targets[0].name
+                pending[name] = stmt
+                self.drawn |= {} if due is None else {name: due}
             else:
                 done.append(stmt)
         return done, self._returned(results, pending, done, indent)
+
+    def _due(self, stmt: Stmt) -> int | None:
+        """When the first of the draws in a statement is due, those in what it reads included; None where it has none."""
+        if not self.draws:
+            return None
+        inside = [self.drawn[name] for expr in direct(stmt) for name in refs(expr) if name in self.drawn]
+        if isinstance(stmt, Assign) and (
+            self.is_layer(stmt.expr) or any(target.name in self.draws for target in stmt.targets)
+        ):
+            self.clock += 1
+            inside.append(self.clock)
+        return min(inside, default=None)
+
+    def _draw_before(self, due: int, pending: dict[str, Assign], done: list[Stmt]) -> None:
+        """Temporaries that draw before that become statements."""
+        early = [name for name in pending if self.drawn.get(name, due) < due]
+        done += [pending.pop(name) for name in sorted(early, key=self.drawn.__getitem__)]
 
     def _may_wait(self, stmt: Assign, here: Counter[str]) -> bool:
         name = stmt.targets[0].name
@@ -168,13 +198,21 @@ class Nesting:
         nested = [name for name in refs(expr) if name in pending]
         while nested:
             whole = substitute(expr, {name: pending[name].expr for name in nested})
-            if _fits(whole, indent):
+            draws = [name for name in nested if name in self.drawn]
+            in_order = draws == sorted(draws, key=self.drawn.__getitem__)
+            if in_order and _fits(whole, indent):
                 break
-            # The one that makes it longest becomes a statement; those read before it go first.
-            worst = max(nested, key=lambda name: (depth(pending[name].expr), len(_plain(pending[name].expr))))
+            # The one that makes it longest becomes a statement, behind those that draw before it.
+            worst = (
+                max(nested, key=lambda name: (depth(pending[name].expr), len(_plain(pending[name].expr))))
+                if in_order
+                else min(draws, key=self.drawn.__getitem__)
+            )
+            if worst in self.drawn:
+                self._draw_before(self.drawn[worst], pending, done)
             if not self._opened(expr, worst, pending, done):
-                nested.remove(worst)
                 done.append(pending.pop(worst))
+            nested = [name for name in nested if name in pending]
         self.notes += [pending[name].note for name in nested if pending[name].note]
         found = {name: pending.pop(name).expr for name in nested}
         return substitute(expr, found)

@@ -98,7 +98,8 @@ Stmt = Assign | Loop | If | Check | Store
 class Draft:
     """A function as statements. `needs` is what it is passed besides its operands: dims that no input has,
     what the backend's leaves ask for. `roles` are telling names of operands that values become: `q` of an
-    attention. `results` may go on after those of the `outputs`, with what a backend gives besides."""
+    attention. `results` may go on after those of the `outputs`, with what a backend gives besides. Where the order of draws matters, `draws` are
+    the values of several operations that draw."""
 
     function: Function
     inputs: tuple[Target, ...]
@@ -107,6 +108,7 @@ class Draft:
     outputs: tuple[Target, ...] = ()
     needs: frozenset[str] = frozenset()
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    draws: frozenset[str] = frozenset()
 
     def expressions(self) -> Iterator[Expr]:
         """Every expression, in order."""
