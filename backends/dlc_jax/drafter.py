@@ -119,7 +119,7 @@ class JaxDrafter(Drafter):
         below = (functions[child.function] for child in function.children if child.when is None)
         return any(each.type.dtype == "float" for each in own) or any(map(self._has_working, below))
 
-    def takes_numbers(self, operands: Mapping[str, str]) -> bool:
+    def takes_numbers(self, row: str) -> bool:
         return True
 
     def literal(self, value: int | float, role: str = "value") -> Expr:

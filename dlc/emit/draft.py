@@ -22,6 +22,7 @@ from dlc.emit.names import identifier
 from dlc.emit.numbers import Numbers
 from dlc.emit.origins import expression, size
 from dlc.emit.ranges import numbers
+from dlc.emit.rows import OPERATORS
 from dlc.emit.sizes import readable
 from dlc.emit.statements import NOWHERE, Assign, Draft, If, Loop, Stmt, Target, expressions
 from dlc.emit.tree import (
@@ -66,6 +67,9 @@ OPERATIONS = frozenset({"broadcast", "cast", "conv", "reshape", "slice", "permut
 Say = Callable[[Any, Op], "Expr | None"]
 """A form: how a backend's drafter says an operation; None where it is not covered in this form, DONE where it
 has been dealt with."""
+
+# Slots of a row that no Python number can fill: methods are called of them, or they are indexed.
+_OF_TENSOR = re.compile(r"\{(\w+)\}[.\[]")
 
 DONE = Word("")
 LIST = "list"
@@ -165,9 +169,9 @@ class Drafter:
         """Whether the row of a composite holds for this one's static arguments."""
         return True
 
-    def takes_numbers(self, operands: Mapping[str, str]) -> bool:
-        """Whether the function of a row takes Python numbers beside tensors."""
-        return operands.keys() == {"a", "b"}
+    def takes_numbers(self, row: str) -> bool:
+        """Whether a row takes Python numbers beside tensors: operators do, functions need not."""
+        return row in OPERATORS.values()
 
     def literal(self, value: int | float, role: str = "value") -> Expr:
         return Num(value, role)
@@ -549,11 +553,12 @@ class Drafter:
         slots = {name: self.attribute(op, name, value) for name, value in op.attrs}
         slots.update(axis_slots(op, self.types, slots))
         operands = self.operands(op)
-        loose = self.takes_numbers(operands)
+        tensors = set(_OF_TENSOR.findall(row)) if self.takes_numbers(row) else set(operands)
         # Of numbers that Python is not to compute with, the last one as a tensor is enough.
-        last = all(value in self.host for value in operands.values()) and [*operands][-1:]
+        if all(value in self.host for value in operands.values()):
+            tensors.update([*operands][-1:])
         for name, value in operands.items():
-            slots[name] = self.value(value) if loose and [name] != last else self.tensor(value)
+            slots[name] = self.tensor(value) if name in tensors else self.value(value)
         return self.without_defaults(template(row, {**slots, **self.more_slots(op)}))
 
     def without_defaults(self, expr: Expr) -> Expr:

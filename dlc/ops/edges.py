@@ -27,6 +27,8 @@ SPECIAL = (float("nan"), float("inf"), float("-inf"), 0.0, -0.0, 1.0, -1.0, 0.5,
 KINKS = (0.0, 1.0, -1.0, 2.0)
 COMPUTED = frozenset({"f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8", "u8", "bool"})
 
+NUMBER = "a number"
+
 
 @dataclass(frozen=True, slots=True)
 class Edge:
@@ -92,6 +94,15 @@ def dtypes(definition: OpDef) -> Iterator[Edge]:
             operands = tuple(_own(definition, i, x, dtype) for i, x in enumerate(base.operands))
             if _fits(definition, operands, base.attributes) and _is_own(definition, operands, dtype):
                 yield Edge(dtype, operands, base.attributes)
+
+
+def numbers(definition: OpDef) -> Iterator[Edge]:
+    """The samples with a number in the place of one operand after the other, where operands broadcast."""
+    for base in _bases(definition, len(definition.samples) if definition.broadcast else 0):
+        for i, x in enumerate(base.operands):
+            if x is not None and x.shape and x.size:
+                operands = (*base.operands[:i], x.reshape(-1)[0].reshape(()), *base.operands[i + 1 :])
+                yield Edge(NUMBER, operands, base.attributes)
 
 
 def _bases(definition: OpDef, most: int = 2) -> Iterator[Edge]:

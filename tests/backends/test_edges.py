@@ -48,10 +48,13 @@ class Sheet:
         self.weights: Arrays = {}
 
     def add(self, definition: OpDef, edge: Edge, *, trained: bool = False) -> None:
-        """The op once more; its float operands are parameters, if `trained`."""
+        """The op once more; its float operands are parameters, if `trained`. What is a number among operands is a constant."""
         tag = f"{definition.name}_{len(self.outputs)}"
         operands = []
         for i, (x, type) in enumerate(zip(edge.operands, samples.types(list(edge.operands)), strict=True)):
+            if type is not None and edge.what == edges.NUMBER and not type.rank:
+                operands.append(self.b.const(x.item(), type.dtype))
+                continue
             value = None if type is None else Value(f"{tag}_x{i}", type)
             operands.append(value)
             if value is not None and trained and value.type.is_float:
@@ -150,6 +153,12 @@ def test_sizes(name: str) -> None:
 def test_dtypes(name: str) -> None:
     """Each dtype that an op takes: computed, declared as a gap, or refused."""
     check(name, edges.dtypes, hastily=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers(name: str) -> None:
+    """Python's numbers are no tensors: not every function of a framework takes them."""
+    check(name, edges.numbers, hastily=True)
 
 
 def test_gradients_at_kinks() -> None:

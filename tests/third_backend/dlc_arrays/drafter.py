@@ -23,7 +23,7 @@ class ArrayDrafter(Drafter):
     def wrapped(self, number: Expr, dtype: str) -> Expr:
         return call("np.asarray", number, self.dtype_word(dtype))
 
-    def takes_numbers(self, operands: Mapping[str, str]) -> bool:
+    def takes_numbers(self, row: str) -> bool:
         return True
 
     def more_slots(self, op: Op) -> Mapping[str, Expr]:
