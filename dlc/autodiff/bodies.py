@@ -340,4 +340,8 @@ def _apply(
     except Exception as error:
         error.add_note(f"in the derivative of `{op.op}`")
         raise
+    if ops.is_added(op.op):
+        from dlc.ops.faults import check_gradients
+
+        check_gradients(op, found, [each.type for each in operands])
     return [(name, grad) for name, grad in zip(op.inputs, found, strict=True) if grad is not None]

@@ -96,6 +96,10 @@ def added() -> frozenset[str]:
     return frozenset(_added)
 
 
+def is_added(name: str) -> bool:
+    return name in _added
+
+
 def row(name: str, backend: str) -> Any:
     """How an op that `define` added is said by a backend; None where it does not tell."""
     return _defined[name].rows.get(backend) if name in _added else None

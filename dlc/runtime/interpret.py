@@ -249,7 +249,13 @@ class Machine:
             attrs["rng"] = self.rng
         computable = _computable if self.rounding is None else _wide
         result = definition.reference(*map(computable, operands), **attrs)
-        return result if isinstance(result, tuple) else (result,)
+        results = result if isinstance(result, tuple) else (result,)
+        if ops.is_added(op.op):
+            from dlc.ops.faults import check_results
+
+            wanted = [tuple(axis.evaluate(frame.dims) for axis in each.type.axes) for each in op.outputs]
+            check_results(op, [np.shape(each) for each in results], wanted)
+        return results
 
     def _static(self, name: str, value: Attr, frame: _Frame) -> Any:
         """An attribute's value with its dims as ints, and `float` as the precision."""

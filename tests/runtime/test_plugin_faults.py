@@ -64,6 +64,10 @@ OPS = [
     op("bad_types(x: [*S]) -> [*S]", "x.", lambda x: x, infer=fails, rows={"torch": "{x}"}),
     op("bad_meaning(x: [*S]) -> [*S]", "x.", fails, rows={"torch": "{x}"}),
     op("bad_row(x: [*S]) -> [*S]", "x.", lambda x: x, rows={"torch": "torch.nowhere({x})"}),
+    op("bad_shape(x: [*S]) -> [*S]", "x.", lambda x: x.sum(), rows={"torch": "{x}"}),
+    op("bad_slope(x: [*S]) -> [*S]", "x.", lambda x: x, vjp=lambda b, op, dy, x, y: [b.sum(dy[0], [0])], rows={"torch": "{x}"}),
+    op("no_slopes(x: [*S]) -> [*S]", "x.", lambda x: x, vjp=lambda b, op, dy, x, y: [], rows={"torch": "{x}"}),
+    op("one_slope(x: [*S]) -> [*S]", "x.", lambda x: x, vjp=lambda b, op, dy, x, y: dy[0], rows={"torch": "{x}"}),
     op("bad_flops(x: [*S]) -> [*S]", "x.", lambda x: x, flops="sizes(x)"),
 ]
 """
@@ -161,6 +165,10 @@ def test_sources(name: str, told: str, package: Path) -> None:
         ("bad_types", ("check",), RAISED),
         ("bad_meaning", ("verify", "--backends", "torch"), RAISED),
         ("good_op", ("verify", "--backends", "torch", "--grad"), RAISED),
+        ("bad_shape", ("verify", "--backends", "torch"), "the op `bad_shape` fails: its reference gives [], where its signature says [2, 4]"),
+        ("bad_slope", ("verify", "--backends", "torch", "--grad"), "fails: gradient 0 of its derivative is [4], the operand [2, 4]"),
+        ("no_slopes", ("verify", "--backends", "torch", "--grad"), "fails: its derivative gives 0 of 1 gradients"),
+        ("one_slope", ("verify", "--backends", "torch", "--grad"), "fails: its derivative gives no list of gradients, but Value"),
         ("bad_row", ("run", "--backend", "torch", "--random"), "the row for torch of `bad_row`, of another package,"),
     ],
 )  # fmt: skip
