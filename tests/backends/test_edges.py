@@ -50,9 +50,9 @@ class Sheet:
     def add(self, definition: OpDef, edge: Edge, *, trained: bool = False) -> None:
         """The op once more; its float operands are parameters, if `trained`. What is a number among operands is a constant."""
         tag = f"{definition.name}_{len(self.outputs)}"
-        operands = []
+        operands: list[Value | None] = []
         for i, (x, type) in enumerate(zip(edge.operands, samples.types(list(edge.operands)), strict=True)):
-            if type is not None and edge.what == edges.NUMBER and not type.rank:
+            if x is not None and type is not None and edge.what == edges.NUMBER and not type.rank:
                 operands.append(self.b.const(x.item(), type.dtype))
                 continue
             value = None if type is None else Value(f"{tag}_x{i}", type)

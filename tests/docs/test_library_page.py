@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable
 from pathlib import Path
+
+from dlc import ops
+from dlc.elaborate.base.project import library_index
 
 from .pages import ROOT
 
@@ -28,3 +32,10 @@ def test_every_name_of_the_language_is_on_the_page() -> None:
     names = " ".join(cell.replace("`", " ").replace(",", " ") for cell in cells).split()
     missing = [name for name in names if name != "@" and f"`{name}(" not in page]
     assert not missing
+
+
+def test_every_name_of_the_library_is_in_the_guide() -> None:
+    guide = set(re.findall(r"\w+", (ROOT / "docs/language.md").read_text(encoding="utf-8")))
+    public = {name for name in library_index() if not name.startswith("_")}
+    called = {each.name for each in ops.all_ops() if each.call is not None and each.name not in ops.added()}
+    assert not (public | called) - guide, "docs/language.md lacks these: put them into the table of its family"

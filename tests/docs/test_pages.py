@@ -10,7 +10,7 @@ import typer
 
 from dlc.cli import COMMANDS, build
 from dlc.elaborate.checks.train_arguments import OPTIMIZERS, SCHEDULES, SETTINGS, SOURCES
-from dlc.passes.pipeline import LEVELS
+from dlc.passes.pipeline import LEVELS, LOWERED, TRAINING
 
 from .pages import PAGES, ROOT
 
@@ -82,5 +82,7 @@ def test_settings_are_described() -> None:
 
 def test_passes_are_described() -> None:
     page = read("architecture.md")
-    missing = {each.name for level in LEVELS for each in level if f"`{each.name}`" not in page}
+    missing = {
+        each.name for level in (*LEVELS, LOWERED, TRAINING) for each in level if f"`{each.name}`" not in page
+    }
     assert not missing, "the table of passes in docs/architecture.md lacks these"
