@@ -214,7 +214,7 @@ class FunctionWriter(Writer):
         elif op.callee:
             self._call(op)
         else:
-            reason = "it has no row for it"
+            reason = "it has no row for it" if ops.row(op.op, "onnx") is None else "its row is no text"
             raise SpecError([problems.UNSUPPORTED.at(op.span, backend="onnx", op=op.op, reason=reason)])
 
     def _said(self, op: Op) -> Any:

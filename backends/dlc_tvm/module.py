@@ -162,7 +162,7 @@ class Writer:
     def _row(self, op: Op) -> None:
         row = ROWS.get(op.op) or ops.row(op.op, "tvm")
         if row is None or isinstance(row, str):
-            reason = "it has no row"
+            reason = "it has no row for it" if row is None else "its row is no function"
             raise SpecError([problems.UNSUPPORTED.at(op.span, backend="tvm", op=op.op, reason=reason)])
         emission, first = self.emission, op.outputs[0].type
         emission.shape, emission.dtype = self.sizes.all(first.axes), TVM[first.dtype]

@@ -393,7 +393,7 @@ class Drafter:
         row = self.dialect.rows.get(op.op) or ops.row(op.op, self.dialect.name)
         if isinstance(row, str):
             return self.row(row, op)
-        reason = "it has no row for it"
+        reason = "it has no row for it" if row is None else "its row is no text"
         raise SpecError(
             [problems.UNSUPPORTED.at(op.span, backend=self.dialect.name, op=op.op, reason=reason)]
         )

@@ -169,7 +169,8 @@ class Report:
             lines.append(f"note {places} of `{name}` overflow in this precision, by the ops' meaning too")
         verdict = "all backends agree" if all(map(self._is_small, own)) else "the backends disagree"
         if self.failed:
-            verdict = f"{', '.join(self.failed)} can't be compared, " + verdict.replace("all", "the other", 1)
+            others = [verdict.replace("all", "the other", 1)] if own else []
+            verdict = ", ".join([f"{', '.join(self.failed)} can't be compared", *others])
         lines.append(f"{self.model}: {verdict} (tolerance {self.tolerance:g} relative)")
         if self._expected:
             same = all(map(self._is_small, self._expected))

@@ -38,4 +38,6 @@ def test_every_name_of_the_library_is_in_the_guide() -> None:
     guide = set(re.findall(r"\w+", (ROOT / "docs/language.md").read_text(encoding="utf-8")))
     public = {name for name in library_index() if not name.startswith("_")}
     called = {each.name for each in ops.all_ops() if each.call is not None and each.name not in ops.added()}
-    assert not (public | called) - guide, "docs/language.md lacks these: put them into the table of its family"
+    assert not (public | called) - guide, (
+        "docs/language.md lacks these: put them into the table of its family"
+    )

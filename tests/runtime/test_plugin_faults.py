@@ -68,6 +68,7 @@ OPS = [
     op("bad_slope(x: [*S]) -> [*S]", "x.", lambda x: x, vjp=lambda b, op, dy, x, y: [b.sum(dy[0], [0])], rows={"torch": "{x}"}),
     op("no_slopes(x: [*S]) -> [*S]", "x.", lambda x: x, vjp=lambda b, op, dy, x, y: [], rows={"torch": "{x}"}),
     op("one_slope(x: [*S]) -> [*S]", "x.", lambda x: x, vjp=lambda b, op, dy, x, y: dy[0], rows={"torch": "{x}"}),
+    op("bad_kinds(x: [*S]) -> [*S]", "x.", lambda x: x, rows={"torch": fails, "jax": fails, "onnx": fails, "tvm": "x"}),
     op("bad_flops(x: [*S]) -> [*S]", "x.", lambda x: x, flops="sizes(x)"),
 ]
 """
@@ -118,7 +119,7 @@ def said(folder: Path, spec: str, *words: str) -> str:
     command = [words[0], str(folder / "spec.dl"), *words[1:]]
     result = CliRunner().invoke(build(words[0]), command)
     assert result.exit_code == 1 and "E0999" not in result.stderr, result.stderr
-    return result.stderr
+    return result.output
 
 
 MODEL = "model M()(x: [B, 4]) -> [B, 4] {\n    return x + 1\n}\n"
@@ -178,6 +179,16 @@ def test_ops(name: str, command: tuple[str, ...], told: str, package: Path) -> N
     assert told in found and "error[E0904]" in found
     if told is RAISED:
         assert name in found and "faulty_ops.py:5, in fails" in found
+
+
+def test_rows_of_the_wrong_kind(package: Path) -> None:
+    spec = MODEL.replace("x + 1", "bad_kinds(x)")
+    found = said(package, spec, "verify", "--backends", "torch,jax,onnx", "--dims", "B=2")
+    for name in ("torch", "jax", "onnx"):
+        assert f"the backend `{name}` can't do `bad_kinds`: its row is no text" in found
+    assert "M: torch, jax, onnx can't be compared (tolerance" in found
+    found = said(package, spec, "verify", "--backends", "tvm", "--dims", "B=2")
+    assert "the backend `tvm` can't do `bad_kinds`: its row is no function" in found
 
 
 def test_the_api_raises_what_the_plug_in_raised(package: Path) -> None:
