@@ -58,4 +58,19 @@ def _loaded(entry: EntryPoint) -> Backend:
         return Broken(entry.name, plugins.refusal(entry, "is no `dlc.backend.Backend`"))
     if getattr(found, "name", "") != entry.name:
         return Broken(entry.name, plugins.refusal(entry, f"has a `name` that is not `{entry.name}`"))
-    return found
+    wrong = _misdeclared(found) if entry.dist is None or entry.dist.name != plugins.OWN else ""
+    return Broken(entry.name, plugins.refusal(entry, wrong)) if wrong else found
+
+
+def _misdeclared(backend: Backend) -> str:
+    """What is wrong with what a backend of another package declares, as a clause; "" if nothing is."""
+    from dlc.ops.gaps import Gap
+
+    try:
+        gaps = dict(backend.gaps)
+    except Exception as error:
+        return f"can't say its gaps ({plugins.said(error)})"
+    for name, gap in gaps.items():
+        if not isinstance(gap, Gap):
+            return f"has no `dlc.ops.gaps.Gap` for `{name}` in its gaps, but {type(gap).__name__}"
+    return ""

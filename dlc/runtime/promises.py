@@ -16,6 +16,8 @@ from dlc.diagnostics.training import PLUGIN
 from dlc.ir.nodes import Program, walk
 from dlc.ops import installed
 from dlc.runtime.interpret import CheckFailed
+from dlc.types.dims import Dim
+from dlc.types.tensor import TensorType
 
 
 @contextmanager
@@ -41,6 +43,12 @@ def artifact_of(backend: str, given: object) -> Artifact:
     """What `emit` gave."""
     if not isinstance(given, Artifact):
         _fail(backend, f"`emit` gives no Artifact, but {type(given).__name__}")
+    for name, content in given.files.items():
+        if not isinstance(content, str | bytes):
+            _fail(
+                backend,
+                f"`emit` gives the file `{name}` as {type(content).__name__}, and not as text or bytes",
+            )
     return given
 
 
@@ -58,6 +66,15 @@ def arrays_of(backend: str, given: object, names: Iterable[str], what: str) -> d
         if not isinstance(found.get(name), np.ndarray | np.generic):
             _fail(backend, f"it gives no array under the name of the {what} `{name}`")
     return dict(found)
+
+
+def check_shapes(backend: str, found: Mapping[str, NDArray[Any]], types: Mapping[str, TensorType]) -> None:
+    """Outputs have as many axes as the program says, and the sizes of them that it knows."""
+    for name, type_ in types.items():
+        sizes = found[name].shape
+        axes = [Dim.of(each).constant for each in type_.axes]
+        if len(sizes) != len(axes) or any(b is not None and a != b for a, b in zip(sizes, axes, strict=True)):
+            _fail(backend, f"the output `{name}` is of shape {list(sizes)}, where the program says {type_}")
 
 
 def _fail(backend: str, reason: str) -> NoReturn:

@@ -37,7 +37,10 @@ class Net(Backend):
 emits, loads = Net("emits", emit=fails), Net("loads", load=fails)
 nothing, dead = Net("nothing", emit=lambda *given: None), Net("dead", load=lambda *given: None)
 runs, other = Net("runs", load=lambda *given: fails), Net("other", load=lambda *given: dict)
-misnamed = Net("named")
+misnamed, gapped = Net("named"), Net("gapped", gaps={"sin": "no sine"})
+filed = Net("filed", emit=lambda *given: Artifact("filed", {"a.txt": 3}))
+shaped = Net("shaped", load=lambda *given: lambda **inputs: {"output": np.zeros((2, 5), np.float32)})
+ranked = Net("ranked", load=lambda *given: lambda **inputs: {"output": np.zeros(4, np.float32)})
 
 class Rows:
     fields, about = {"x": Field("f32", (4,)), "y": Field("f32", (4,))}, {}
@@ -80,7 +83,19 @@ missing = faulty.nowhere:X
 [dlc.ops]
 ops = faulty_ops:OPS
 """
-BACKENDS = ("emits", "loads", "nothing", "dead", "runs", "other", "misnamed")
+BACKENDS = (
+    "emits",
+    "loads",
+    "nothing",
+    "dead",
+    "runs",
+    "other",
+    "misnamed",
+    "gapped",
+    "filed",
+    "shaped",
+    "ranked",
+)
 SOURCES = ("shut", "short", "empty", "no_source")
 
 
@@ -133,6 +148,10 @@ RAISED = "fails: KeyError: 'weird'"
         ("emits", RAISED), ("loads", RAISED), ("runs", RAISED), ("nothing", "`emit` gives no Artifact, but NoneType"),
         ("dead", "`load` gives nothing that can be called"), ("other", "no array under the name of the output `output`"),
         ("missing", "faulty.nowhere:X` of faulty-things 0.3 can't be loaded (ModuleNotFoundError"),
+        ("gapped", "has no `dlc.ops.gaps.Gap` for `sin` in its gaps, but str"),
+        ("filed", "`emit` gives the file `a.txt` as int, and not as text or bytes"),
+        ("shaped", "the output `output` is of shape [2, 5], where the program says [B, 4]"),
+        ("ranked", "the output `output` is of shape [4], where the program says [B, 4]"),
         ("misnamed", "of faulty-things 0.3 has a `name` that is not `misnamed`"),
     ],
 )  # fmt: skip
