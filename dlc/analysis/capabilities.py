@@ -7,6 +7,7 @@ from typing import Any
 from dlc import backend as backends
 from dlc import ops
 from dlc.backend import Backend
+from dlc.backend.installed import Broken
 from dlc.elaborate.base.project import library_definition, library_index
 from dlc.elaborate.builtins import BUILTINS
 from dlc.ir.nodes import Op
@@ -52,7 +53,7 @@ def table() -> dict[str, dict[str, Any]]:
     primitives), family (the file that defines it; empty for an op from outside and for calls), cost, how each backend says
     it, and `call`, how specs call a primitive where that is another signature."""
     rows: dict[str, dict[str, Any]] = {}
-    found = backends.every()
+    found = tuple(each for each in backends.every() if not isinstance(each, Broken))
     families = ops.families()
     for op in ops.all_ops():
         family = families.get(op.name, "")

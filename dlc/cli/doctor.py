@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dlc.cli.common import Format, Output, echo_json
+from dlc.cli.common import Format, Output, echo_json, reports
 
 if TYPE_CHECKING:
     from dlc.backend import Backend
@@ -26,6 +26,7 @@ EXTRAS = {
 
 def register(app: typer.Typer) -> None:
     @app.command()
+    @reports
     def doctor(format: Output = Format.text) -> None:
         """Show versions, backends found, devices, and the command that installs what is missing."""
         found = report()

@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from dlc.cli.common import Format, Output, echo_json, usage
+from dlc.cli.common import Format, Output, echo_json, reports, usage
 from dlc.diagnostics import Problem, suggestion
 
 
 def register(app: typer.Typer) -> None:
     @app.command()
+    @reports
     def explain(
         code: Annotated[
             str, typer.Argument(metavar="CODE", help="Such as E0302 or W0102; `all` lists every code.")

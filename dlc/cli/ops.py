@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from dlc.cli.common import Format, Output, echo_json, usage
+from dlc.cli.common import Format, Output, echo_json, reports, usage
 
 
 def register(app: typer.Typer) -> None:
     @app.command()
+    @reports
     def ops(
         name: Annotated[str, typer.Argument(help="One op; all of them without it.")] = "",
         format: Output = Format.text,

@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from dlc.cli.common import Format, Output, echo_json
+from dlc.cli.common import Format, Output, echo_json, reports
 from dlc.resources import specs_path
 
 
 def register(app: typer.Typer) -> None:
     @app.command(name="list")
+    @reports
     def list_specs(
         train: Annotated[
             bool, typer.Option("--train", help="Only those with a train block, and what they train on.")

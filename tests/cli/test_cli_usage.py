@@ -170,3 +170,9 @@ def test_a_folder_stands_for_the_specs_in_it() -> None:
     assert said("format", "--check", "specs") == (0, "")
     (Path("specs") / "empty").mkdir()
     assert "no .dl file is in this folder" in said("check", "specs/empty")[1]
+
+
+def test_every_command_reports_what_goes_wrong() -> None:
+    callbacks = [each.callback for each in build().registered_commands]
+    bare = [getattr(each, "__name__", "") for each in callbacks if not hasattr(each, "__wrapped__")]
+    assert bare == []

@@ -37,6 +37,7 @@ class Net(Backend):
 emits, loads = Net("emits", emit=fails), Net("loads", load=fails)
 nothing, dead = Net("nothing", emit=lambda *given: None), Net("dead", load=lambda *given: None)
 runs, other = Net("runs", load=lambda *given: fails), Net("other", load=lambda *given: dict)
+unsure = Net("unsure", is_native=fails)
 misnamed, gapped = Net("named"), Net("gapped", gaps={"sin": "no sine"})
 filed = Net("filed", emit=lambda *given: Artifact("filed", {"a.txt": 3}))
 shaped = Net("shaped", load=lambda *given: lambda **inputs: {"output": np.zeros((2, 5), np.float32)})
@@ -92,6 +93,7 @@ BACKENDS = (
     "other",
     "misnamed",
     "gapped",
+    "unsure",
     "filed",
     "shaped",
     "ranked",
@@ -198,6 +200,12 @@ def test_ops(name: str, command: tuple[str, ...], told: str, package: Path) -> N
     assert told in found and "error[E0904]" in found
     if told is RAISED:
         assert name in found and "faulty_ops.py:5, in fails" in found
+
+
+def test_the_table_of_ops(package: Path) -> None:
+    result = CliRunner().invoke(build("ops"), ["ops", "sin"])
+    assert result.exit_code == 1 and RAISED in result.stderr, result.output
+    assert "error[E0904]: a plug-in of faulty-things 0.3 fails" in result.stderr
 
 
 def test_rows_of_the_wrong_kind(package: Path) -> None:
