@@ -21,7 +21,7 @@ from dlc.runtime import promises
 from dlc.runtime.indices import IndexCheck
 from dlc.runtime.inputs import index_limits
 from dlc.runtime.interpret import CheckFailed, InputError, bind_dims
-from dlc.types.tensor import RANGES, TensorType
+from dlc.types.tensor import RANGES
 
 
 class InputCheck:
@@ -130,23 +130,20 @@ class Checked:
         inputs = self._fitting(inputs)
         with promises.rows_told(self._backend, self.program):
             outputs = self._computed(inputs)
-        found = promises.arrays_of(self._backend, outputs, self._types, "output")
-        promises.check_shapes(self._backend, found, self._types)
+        names = [name for name, _ in self.program.main.outputs]
+        found = promises.arrays_of(self._backend, outputs, names, "output")
+        promises.check_shapes(self._backend, self.program, found)
         return {
             name: each.astype(self._small[name]) if name in self._small else each
             for name, each in found.items()
         }
 
     @cached_property
-    def _types(self) -> dict[str, TensorType]:
-        """The outputs' types, by name."""
-        main = self.program.main
-        return {name: each for (name, _), each in zip(main.outputs, main.output_types, strict=True)}
-
-    @cached_property
     def _small(self) -> dict[str, np.dtype[Any]]:
         """The outputs that backends keep a byte to a number, and NumPy's dtype of them."""
-        return {name: numpy_dtype(each.dtype) for name, each in self._types.items() if each.dtype == SMALL}
+        main = self.program.main
+        types = zip(main.outputs, main.output_types, strict=True)
+        return {name: numpy_dtype(type.dtype) for (name, _), type in types if type.dtype == SMALL}
 
     def _computed(self, inputs: Mapping[str, Any]) -> object:
         try:

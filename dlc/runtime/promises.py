@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from dlc import ops, plugins
 from dlc.backend import GROUP, Artifact, Runnable
-from dlc.diagnostics import SpecError
+from dlc.diagnostics import Span, SpecError
 from dlc.diagnostics.training import PLUGIN
 from dlc.ir.nodes import Program, walk
 from dlc.ops import installed
 from dlc.runtime.interpret import CheckFailed
 from dlc.types.dims import Dim
-from dlc.types.tensor import TensorType
 
 
 @contextmanager
@@ -28,15 +27,20 @@ def rows_told(backend: str, program: Program) -> Iterator[None]:
     except (SpecError, CheckFailed):
         raise
     except Exception as error:
-        given = {each.name for each in installed.found()} & ops.added()
-        used = {
-            op.op: op.span for each in program.functions.values() for op in walk(each.body) if op.op in given
-        }
+        used = _used(program, {each.name for each in installed.found()} & ops.added())
         if not used or plugins.blamed(error) is not None:
             raise
-        what = f"the row for {backend} of {' or '.join(f'`{name}`' for name in used)}, of another package,"
-        reason = plugins.said(error)
-        raise SpecError([PLUGIN.at(next(iter(used.values())), what=what, reason=reason)]) from error
+        raise _of_rows(backend, used, ", of another package,", plugins.said(error)) from error
+
+
+def _used(program: Program, names: Collection[str]) -> dict[str, Span]:
+    """The ops of these names that a program has, each with a place."""
+    return {op.op: op.span for each in program.functions.values() for op in walk(each.body) if op.op in names}
+
+
+def _of_rows(backend: str, used: Mapping[str, Span], whose: str, reason: str) -> SpecError:
+    what = f"the row for {backend} of {' or '.join(f'`{name}`' for name in used)}{whose}"
+    return SpecError([PLUGIN.at(next(iter(used.values())), what=what, reason=reason)])
 
 
 def artifact_of(backend: str, given: object) -> Artifact:
@@ -68,13 +72,19 @@ def arrays_of(backend: str, given: object, names: Iterable[str], what: str) -> d
     return dict(found)
 
 
-def check_shapes(backend: str, found: Mapping[str, NDArray[Any]], types: Mapping[str, TensorType]) -> None:
-    """Outputs have as many axes as the program says, and the sizes of them that it knows."""
-    for name, type_ in types.items():
-        sizes = found[name].shape
-        axes = [Dim.of(each).constant for each in type_.axes]
-        if len(sizes) != len(axes) or any(b is not None and a != b for a, b in zip(sizes, axes, strict=True)):
-            _fail(backend, f"the output `{name}` is of shape {list(sizes)}, where the program says {type_}")
+def check_shapes(backend: str, program: Program, found: Mapping[str, NDArray[Any]]) -> None:
+    """Outputs have as many axes as the program says, and the sizes of them that it knows; else a row of an op that is not dlc's own is at
+    fault, or the backend."""
+    main = program.main
+    for (name, _), wanted in zip(main.outputs, main.output_types, strict=True):
+        sizes, axes = found[name].shape, [Dim.of(each).constant for each in wanted.axes]
+        if len(sizes) == len(axes) and all(b in (None, a) for a, b in zip(sizes, axes, strict=True)):
+            continue
+        reason = f"the output `{name}` is of shape {list(sizes)}, where the program says {wanted}"
+        used = _used(program, ops.added())
+        if used:
+            raise _of_rows(backend, used, "", reason)
+        _fail(backend, reason)
 
 
 def _fail(backend: str, reason: str) -> NoReturn:
