@@ -46,6 +46,10 @@ LOWERING = {
 }
 
 
+ROOM = 64 << 20
+"""The bytes that a folder for temporary files has to have left."""
+
+
 class ToolMissing(RuntimeError):
     """A program that this machine lacks, as what a target needs, and where to get it."""
 
@@ -248,8 +252,15 @@ def lowers(func: Any, target: Target) -> bool:
 
 
 def _library(executable: Any, link: Callable[..., None]) -> bytes:
-    """Linked without a build id or paths, so that equal modules give equal bytes."""
+    """Linked without a build id or paths, so that equal modules give equal bytes. Raises ToolMissing where there is no room for files in between:
+    LLVM ends the process when it can't write one."""
     with TemporaryDirectory() as folder:
+        free = shutil.disk_usage(folder).free
+        if free < ROOM:
+            where = Path(folder).parent
+            raise ToolMissing(
+                f"{ROOM >> 20} MB to compile in, and {where} has {free >> 20} left: TMPDIR=FOLDER names a folder that has room"
+            )
         path = Path(folder) / "model.so"
         options = ["-Wl,--build-id=none", "-s"]
         executable.export_library(str(path), fcompile=link, workspace_dir=folder, options=options)

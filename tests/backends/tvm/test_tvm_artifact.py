@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -308,6 +309,14 @@ def test_devices_that_are_none() -> None:
 def test_a_missing_tool(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build.cc, "get_cc", lambda: None)
     with pytest.raises(SpecError, match="install") as error:
+        emitted()
+    assert code_of(error) == "E0803"
+
+
+def test_no_room_to_compile_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it can't write an object file, LLVM ends the process."""
+    monkeypatch.setattr(build.shutil, "disk_usage", lambda _: SimpleNamespace(free=5 << 20))
+    with pytest.raises(SpecError, match=r"5 left: TMPDIR=") as error:
         emitted()
     assert code_of(error) == "E0803"
 
