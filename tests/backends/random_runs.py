@@ -124,8 +124,15 @@ def cases(
 ) -> Iterator[Case]:
     """What the references say. They can't fail where the checker found nothing."""
     check = IndexCheck(model.program, values)
-    nothing = {name: np.zeros(()) for name, _ in model.program.main.outputs}
-    looked_at = Checked(lambda **inputs: nothing, model.program, check)
+    main = model.program.main
+
+    def nothing(**inputs: Any) -> Arrays:
+        """Outputs of the right shapes."""
+        dims = bind_dims(main, [inputs[each.name] for each in main.inputs], inputs)
+        pairs = zip(main.outputs, main.output_types, strict=True)
+        return {name: np.zeros(tuple(each.evaluate(dims) for each in type.axes)) for (name, _), type in pairs}
+
+    looked_at = Checked(nothing, model.program, check)
     for sizes in bindings(program, most, longest):
         case = Case(sizes, given(program, sizes))
         with np.errstate(all="ignore"):
