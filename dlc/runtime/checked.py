@@ -21,7 +21,7 @@ from dlc.runtime import promises
 from dlc.runtime.indices import IndexCheck
 from dlc.runtime.inputs import index_limits
 from dlc.runtime.interpret import CheckFailed, InputError, bind_dims
-from dlc.types.tensor import RANGES
+from dlc.types.tensor import RANGES, TensorType
 
 
 class InputCheck:
@@ -130,9 +130,8 @@ class Checked:
         inputs = self._fitting(inputs)
         with promises.rows_told(self._backend, self.program):
             outputs = self._computed(inputs)
-        names = [name for name, _ in self.program.main.outputs]
-        found = promises.arrays_of(self._backend, outputs, names, "output")
-        promises.check_shapes(self._backend, self.program, found)
+        found = promises.arrays_of(self._backend, outputs, self._types, "output")
+        promises.check_shapes(self._backend, self.program, self._types, found)
         return {
             name: each.astype(self._small[name]) if name in self._small else each
             for name, each in found.items()
@@ -141,9 +140,13 @@ class Checked:
     @cached_property
     def _small(self) -> dict[str, np.dtype[Any]]:
         """The outputs that backends keep a byte to a number, and NumPy's dtype of them."""
+        return {name: numpy_dtype(type.dtype) for name, type in self._types.items() if type.dtype == SMALL}
+
+    @cached_property
+    def _types(self) -> dict[str, TensorType]:
+        """Of the outputs; that looks at the whole program."""
         main = self.program.main
-        types = zip(main.outputs, main.output_types, strict=True)
-        return {name: numpy_dtype(type.dtype) for (name, _), type in types if type.dtype == SMALL}
+        return dict(zip((name for name, _ in main.outputs), main.output_types, strict=True))
 
     def _computed(self, inputs: Mapping[str, Any]) -> object:
         try:

@@ -17,6 +17,7 @@ from dlc.ir.nodes import Program, walk
 from dlc.ops import installed
 from dlc.runtime.interpret import CheckFailed
 from dlc.types.dims import Dim
+from dlc.types.tensor import TensorType
 
 
 @contextmanager
@@ -72,11 +73,12 @@ def arrays_of(backend: str, given: object, names: Iterable[str], what: str) -> d
     return dict(found)
 
 
-def check_shapes(backend: str, program: Program, found: Mapping[str, NDArray[Any]]) -> None:
-    """Outputs have as many axes as the program says, and the sizes of them that it knows; else a row of an op that is not dlc's own is at
-    fault, or the backend."""
-    main = program.main
-    for (name, _), wanted in zip(main.outputs, main.output_types, strict=True):
+def check_shapes(
+    backend: str, program: Program, types: Mapping[str, TensorType], found: Mapping[str, NDArray[Any]]
+) -> None:
+    """Outputs, of these `types`, have as many axes as the program says, and the sizes of them that it knows; else a row of an op that is not dlc's
+    own is at fault, or the backend."""
+    for name, wanted in types.items():
         sizes, axes = found[name].shape, [Dim.of(each).constant for each in wanted.axes]
         if len(sizes) == len(axes) and all(b in (None, a) for a, b in zip(sizes, axes, strict=True)):
             continue

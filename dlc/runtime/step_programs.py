@@ -58,7 +58,12 @@ class Programs:
         """`planned` and `evaluation` are what is computed of a batch, `sizes` those of a batch in training. The network computes in
         `precision`, on parameters that are `kept` in another. As `many` layers or more stay a loop, over parameters that are stacked. Raises
         NotDifferentiable."""
-        making = _Making(project, plan, planned, evaluation, sizes, precision, kept)
+        of_batch = {}
+        for each in planned:
+            program = with_sizes(each.of_batch, sizes)
+            again = plan.recomputes and each.step is not None
+            of_batch[each.name] = Recompute().run(program) if again else program
+        making = _Making(project, plan, planned, evaluation, of_batch, precision, kept)
         found = None if many is None else making.stacked(many)
         return found or making.made()
 
@@ -97,7 +102,8 @@ class _Making:
     plan: TrainPlan
     planned: Sequence[Planned]
     evaluation: Program
-    sizes: Mapping[str, int]
+    of_batch: Mapping[str, Program]
+    """What is computed of each batch, by the name of the update."""
     precision: str
     kept: str
     stacks: tuple[Stack, ...] = ()
@@ -105,40 +111,34 @@ class _Making:
     def stacked(self, many: int) -> Programs | None:
         """The programs with stacks for so many layers and more, if there are any. Optimizers that draw do so for each parameter by itself: then there are
         none."""
-        flat = [
-            inline(each, lambda op: False) for each in (self.evaluation, *map(self._of_batch, self.planned))
-        ]
+        evaluation = inline(self.evaluation, lambda op: False)
+        flat = {name: inline(each, lambda op: False) for name, each in self.of_batch.items()}
         apart = [frozenset(paths) for each in self.planned for _, paths in each.rules]
-        stacks = of_layers(flat, apart, many)
-        made = replace(self, stacks=stacks).made() if stacks else None
-        return None if made is None or made.draws_for_optimizers() else made
+        stacks = of_layers((evaluation, *flat.values()), apart, many)
+        if not stacks:
+            return None
+        flat = {name: stacked(each, stacks) for name, each in flat.items()}
+        made = replace(self, evaluation=stacked(evaluation, stacks), of_batch=flat, stacks=stacks).made()
+        return None if made.draws_for_optimizers() else made
 
     def made(self) -> Programs:
-        steps = {EVALUATION: Step(narrowed(self._stacked(self.evaluation), self.precision, self.kept), {})}
+        steps = {EVALUATION: Step(narrowed(self.evaluation, self.precision, self.kept), {})}
         drawn: dict[str, Drawn] = {}
+        plan = self.plan
         for each in self.planned:
-            program = self._stacked(self._of_batch(each))
+            program = self.of_batch[each.name]
             if each.name == AFTER:
                 steps[AFTER] = Step(resolve_float(program, self.kept), {})
             elif each.step is None:
                 steps[each.name] = Step(narrowed(program, self.precision, self.kept), {})
             else:
-                drawn[each.name] = self._update(each)
-                steps |= self._steps(each, program, drawn[each.name].program)
+                rules = [self._on_stacks(rule) for rule in plan.update_rules(each.step)]
+                drawn[each.name] = self._update(each, rules)
+                steps |= self._steps(each, rules, program, drawn[each.name].program)
         stacks = dict(self._members(each.program for each in steps.values()))
         return Programs(steps, drawn, self.plan.settings["seed"], stacks)
 
-    def _of_batch(self, planned: Planned) -> Program:
-        program = with_sizes(planned.of_batch, self.sizes)
-        again = self.plan.recomputes and planned.step is not None
-        return Recompute().run(program) if again else program
-
-    def _stacked(self, program: Program) -> Program:
-        return stacked(inline(program, lambda op: False), self.stacks) if self.stacks else program
-
-    def _update(self, planned: Planned) -> Drawn:
-        assert planned.step is not None
-        rules = [self._on_stacks(each) for each in self.plan.update_rules(planned.step)]
+    def _update(self, planned: Planned, rules: Sequence[Rule]) -> Drawn:
         trained = {path for rule in rules for path in rule.paths}
         update, draws = update_program(
             self.project,
@@ -155,12 +155,11 @@ class _Making:
         places = {member: each.path for each in self.stacks for member in each.members}
         return replace(rule, paths=tuple(dict.fromkeys(places.get(path, path) for path in rule.paths)))
 
-    def _steps(self, planned: Planned, program: Program, update: Program) -> dict[str, Step]:
-        assert planned.step is not None
+    def _steps(
+        self, planned: Planned, rules: Sequence[Rule], program: Program, update: Program
+    ) -> dict[str, Step]:
         precision, kept = self.precision, self.kept
-        trained = [
-            path for rule in self.plan.update_rules(planned.step) for path in self._on_stacks(rule).paths
-        ]
+        trained = [path for rule in rules for path in rule.paths]
         scale: Scale = self.plan.loss_scale
         if scale == DYNAMIC:
             scale = scale_path(state_of(planned.name))

@@ -25,7 +25,7 @@ def not_one_batch(plan: TrainPlan, item: ast.Train) -> Found:
         doubt = _Doubt.of(plan.program, "loss")
         what = f"{count:,} batches of {size} are no batch of {count * size:,}"
         yield from doubt.told(
-            plan, _setting(item, "accumulate"), what, f"`batch={count * size}` takes as many rows at once"
+            plan, setting_span(item, "accumulate"), what, f"`batch={count * size}` takes as many rows at once"
         )
     if plan.evaluate is not None and not _is_row_by_row(plan):
         yield from _held_out(plan, item)
@@ -109,7 +109,8 @@ class _Doubt:
         yield problems.NOT_ONE_BATCH.at(span, message=f"{what}: {why}", help=help, notes=notes, chain=chain)
 
 
-def _setting(item: ast.Train, name: str) -> Span:
+def setting_span(item: ast.Train, name: str) -> Span:
+    """Where a block sets something; its name, where it does not."""
     items = (each for part in item.body if isinstance(part, ast.Settings) for each in part.items)
     return next((each.span for each in items if str(each.name) == name), item.name_span)
 

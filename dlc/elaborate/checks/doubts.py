@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dlc.diagnostics import Diagnostic, Problem, Span, did_you_mean
 from dlc.diagnostics import warnings as problems
 from dlc.elaborate.base.units import Unit
+from dlc.elaborate.checks.batches import setting_span
 from dlc.elaborate.checks.plan import TrainPlan
 from dlc.elaborate.checks.reading import Place, Values, places, reached
 from dlc.ir.nodes import Program
@@ -302,10 +303,11 @@ def highest_error(plan: TrainPlan, item: ast.Train) -> Found:
     name = str(plan.settings["best"] or "")
     if plan.best is None or not plan.best[1] or " " in name or not _ERRORS.search(name.lower()):
         return
-    items = (each for part in item.body if isinstance(part, ast.Settings) for each in part.items)
-    span = next((each.span for each in items if str(each.name) == "best"), item.name_span)
     yield problems.HIGHEST_ERROR.at(
-        span, name=name, help=f'`best = "min {name}"` keeps the lowest', chain=(f"train {plan.name}",)
+        setting_span(item, "best"),
+        name=name,
+        help=f'`best = "min {name}"` keeps the lowest',
+        chain=(f"train {plan.name}",),
     )
 
 
