@@ -80,8 +80,8 @@ def _fits(expr: Expr, indent: int) -> bool:
 @dataclass
 class Nesting:
     """Puts temporaries where they are read. `reads` counts how often each value is read in the whole
-    function; `is_layer` tells calls of parts that hold parameters. What makes a value of `draws` is done in the order of the spec: it takes the
-    next numbers of a generator."""
+    function; `is_layer` tells calls of parts that hold parameters. What makes a value of `draws` is done in the
+    order of the spec: it takes the next numbers of a generator."""
 
     reads: Counter[str]
     is_layer: Callable[[Expr], bool]
@@ -125,9 +125,7 @@ class Nesting:
         if not self.draws:
             return None
         inside = [self.drawn[name] for expr in direct(stmt) for name in refs(expr) if name in self.drawn]
-        if isinstance(stmt, Assign) and (
-            self.is_layer(stmt.expr) or any(target.name in self.draws for target in stmt.targets)
-        ):
+        if isinstance(stmt, Assign) and any(target.name in self.draws for target in stmt.targets):
             self.clock += 1
             inside.append(self.clock)
         return min(inside, default=None)
