@@ -18,6 +18,7 @@ from dlc.emit.python import comment, quoted
 from dlc.emit.settled import settled
 from dlc.emit.tree import text
 from dlc.emit.twins import without_twins
+from dlc.ir.drawing import drawing_functions
 from dlc.ir.nodes import Parameter, Program
 from dlc.ir.routing import ROUTED
 from dlc.once import remembering
@@ -71,6 +72,7 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
         "is_class": grouping.by_function[program_entry].is_class,
         "method": method_name(main.entry) if main.entry else "",
         "training": options.training or main.training,
+        "draws": main.name in drawing_functions(program),
         "arguments": written.arguments(main.entry),
         "inputs": [[value.name, _dtype(value.type.dtype, options)] for value in main.inputs],
         "sizes": list(main.given_sizes),

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from dlc.backend import Artifact, Batch, LossScale, Recipe, Setup, Update, no_device
 from dlc_torch.arrays import dtype, to_numpy, to_torch
@@ -84,17 +83,14 @@ class TorchTrainer:
         rates: Sequence[float | None],
         update: str = "",
     ) -> list[dict[str, Array]]:
-        weights = {name: torch.from_numpy(np.array(each, np.float32)) for name, each in shares.items()}
         found, now = [], self.updates[update]
         with self._threads(), self._trained(now):
-
-            def differentiate(outputs: Mapping[str, Tensor]) -> None:
-                loss = self._minimised(outputs, weights)
-                (loss if now.scale is None else loss * now.scale.scale).backward()
-
             for number, batch in enumerate(batches):
-                with self._draws(step, number):
-                    outputs = now.program(self.tensors, batch, differentiate if weights else None)
+                with self._draws(now.program, step, number):
+                    outputs = now.program(self.tensors, batch)
+                    if shares:
+                        loss = self._minimised(outputs, shares)
+                        (loss if now.scale is None else loss * now.scale.scale).backward()
                 found.append(_arrays(outputs))
             self._apply(now, step, rates)
         return found
@@ -111,14 +107,20 @@ class TorchTrainer:
             for each in tensors:
                 each.requires_grad_(False)
 
-    def _minimised(self, outputs: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Tensor:
-        parts = [(outputs[name].float() * each.to(self.device)).sum() for name, each in weights.items()]
-        return torch.stack(parts).sum()
+    def _minimised(self, outputs: Mapping[str, Tensor], shares: Mapping[str, Array]) -> Tensor:
+        parts = [self._part(outputs[name].float(), np.asarray(each)) for name, each in shares.items()]
+        return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
+
+    def _part(self, loss: Tensor, share: Array) -> Tensor:
+        """Of most blocks it is the loss as it is."""
+        if not share.ndim and share == 1:
+            return loss.sum() if loss.ndim else loss
+        return (loss * torch.from_numpy(share.astype(np.float32)).to(self.device)).sum()
 
     def outputs(self, step: int, number: int, batch: Batch, update: str = "") -> dict[str, Array]:
         program = self.updates[update].program
         buffers = {path: self.tensors[path].clone() for path in program.buffers}
-        with torch.no_grad(), self._threads(), self._draws(step, number):
+        with torch.no_grad(), self._threads(), self._draws(program, step, number):
             return _arrays(program({**self.tensors, **buffers}, batch))
 
     def _apply(self, update: _Update, step: int, rates: Sequence[float | None]) -> None:
@@ -141,7 +143,7 @@ class TorchTrainer:
             optimizer.zero_grad()
 
     def evaluate(self, number: int, batch: Batch) -> dict[str, Array]:
-        with torch.no_grad(), self._threads(), self._draws(EVALUATION, number):
+        with torch.no_grad(), self._threads(), self._draws(self.evaluation, EVALUATION, number):
             return _arrays(self.evaluation(self.tensors, batch))
 
     @contextlib.contextmanager
@@ -159,8 +161,11 @@ class TorchTrainer:
             torch.set_num_threads(before)
 
     @contextlib.contextmanager
-    def _draws(self, *place: int) -> Iterator[None]:
+    def _draws(self, program: _Program, *place: int) -> Iterator[None]:
         """PyTorch's generators, seeded from the run's seed and a place in it, for a while."""
+        if not program.meta["draws"]:
+            yield
+            return
         seed = int(np.random.SeedSequence([self.setup.seed, *place]).generate_state(1, np.uint64)[0] >> 1)
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
@@ -286,8 +291,9 @@ def _arrays(outputs: Mapping[str, Tensor]) -> dict[str, Array]:
 
 
 class _Program:
-    """An emitted module. Parameters are given with every call; buffers are written into it before and read
-    after, since a module may replace its own. What optimizers `held` stays the tensor that it is."""
+    """An emitted module. Parameters are given with every call, and stay in it, as layers that are computed again on the way back
+    read them once more; buffers are written into it before and read after, since a module may replace its own. What optimizers
+    `held` stays the tensor that it is."""
 
     def __init__(
         self,
@@ -300,54 +306,47 @@ class _Program:
         built = build(artifact)
         module = built if isinstance(built, nn.Module) else _Stateless(built)
         self.module = module.to(device).train(training)
-        self.called = _Called(self.module)
         self.inputs = [(name, dtype(kind)) for name, kind in artifact.meta["inputs"]]
         self.meta = artifact.meta
         self.device = device
         self.updates = training
         self.held = held
         own = parameters_of(module)
-        self.parameters = {path: each.dtype for path, each in own.items()}
+        self.parameters = [(path, each.dtype, _places(module, each)) for path, each in own.items()]
         state = module.state_dict(keep_vars=True)
-        self.buffers = [path for path in state if path not in own]
-        tensors = (
-            *module.named_parameters(remove_duplicate=False),
-            *module.named_buffers(remove_duplicate=False),
-        )
-        known, names = {name for name, _ in tensors}, {id(each): name for name, each in tensors}
-        self.attributes = {path: path if path in known else names[id(each)] for path, each in state.items()}
+        tensors = dict(module.named_buffers(remove_duplicate=False))
+        names = {id(each): name for name, each in tensors.items()}
+        held_in = {
+            path: path if path in tensors else names[id(each)]
+            for path, each in state.items()
+            if path not in own
+        }
+        self.buffers: Mapping[str, str] = held_in
 
-    def __call__(
-        self,
-        tensors: dict[str, Tensor],
-        batch: Mapping[str, Array | Tensor],
-        then: Callable[[Mapping[str, Tensor]], None] | None = None,
-    ) -> dict[str, Tensor]:
-        """The outputs. What is `then` done with them finds the module with the parameters given: layers that are computed again on
-        the way back read them once more."""
-        given = {self.attributes[path]: tensors[path].to(kind) for path, kind in self.parameters.items()}
-        for each in given.values():
-            each._is_param = True  # so that get_parameter takes it for one
+    def __call__(self, tensors: dict[str, Tensor], batch: Mapping[str, Array | Tensor]) -> dict[str, Tensor]:
+        for path, kind, places in self.parameters:
+            given = tensors[path]
+            given = given if given.dtype == kind else given.to(kind)
+            given._is_param = True  # so that get_parameter takes it for one
+            for holder, name in places:
+                holder[name] = given
         arguments = tuple(_tensor(batch[name]).to(self.device, kind) for name, kind in self.inputs)
         self._write(tensors)
-        self.called.then = None if then is None else lambda results: then(by_name(results, self.meta))
-        results = functional_call(
-            self.called, {f"module.{name}": each for name, each in given.items()}, arguments
-        )
+        results = self.module(*arguments)
         if self.updates:
             self._read(tensors)
         return by_name(results, self.meta)
 
     def _write(self, tensors: Mapping[str, Tensor]) -> None:
-        for path in self.buffers:
-            owner, _, name = self.attributes[path].rpartition(".")
+        for path, attribute in self.buffers.items():
+            owner, _, name = attribute.rpartition(".")
             module = self.module.get_submodule(owner)
             # (Detached, it is no parameter, though it may be one of another program.)
             setattr(module, name, tensors[path].detach().to(getattr(module, name).dtype))
 
     def _read(self, tensors: dict[str, Tensor]) -> None:
-        for path in self.buffers:
-            now, before = self.module.get_buffer(self.attributes[path]).detach(), tensors[path]
+        for path, attribute in self.buffers.items():
+            now, before = self.module.get_buffer(attribute).detach(), tensors[path]
             if now.dtype != before.dtype and torch.equal(now, before.to(now.dtype)):
                 continue  # read, and not changed: it is kept as it was, not as it was rounded
             new = now.to(before.dtype)
@@ -357,19 +356,10 @@ class _Program:
                 tensors[path] = new
 
 
-class _Called(nn.Module):  # type: ignore[misc]
-    """A module, and what is done with its results before it is called otherwise."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-        self.then: Callable[[Any], None] | None = None
-
-    def forward(self, *inputs: Tensor) -> Any:
-        results = self.module(*inputs)
-        if self.then is not None:
-            self.then(results)
-        return results
+def _places(module: nn.Module, parameter: Tensor) -> list[tuple[dict[str, Tensor], str]]:
+    """Where a module holds a parameter: once, or, where it is shared, several times."""
+    held = ((each._parameters, name) for each in module.modules() for name in each._parameters)
+    return [(holder, name) for holder, name in held if holder[name] is parameter]
 
 
 class _Stateless(nn.Module):  # type: ignore[misc]

@@ -48,10 +48,10 @@ from dlc.emit.tree import (
 from dlc.emit.turning import computed_by
 from dlc.emit.uneven import LISTED, POP, PUSH
 from dlc.ir import loops
+from dlc.ir.drawing import drawing_functions, is_random
 from dlc.ir.loops import LOOP
 from dlc.ir.nodes import BY, Attr, Function, Op, Program, Region, Remark, Value
 from dlc.ir.nodes import walk as walk_ops
-from dlc.once import once
 from dlc.ops.axes import axis_names
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
@@ -211,8 +211,8 @@ class Drafter:
         """The values that are drawn, or made by what draws, where there are several."""
         if not self.dialect.draws_in_order:
             return frozenset()
-        drawing = _drawing(self.program)
-        ops = [op for op in walk_ops(self.function.body) if _draws(op) or op.callee in drawing]
+        drawing = drawing_functions(self.program)
+        ops = [op for op in walk_ops(self.function.body) if is_random(op) or op.callee in drawing]
         return frozenset(value.name for op in ops for value in op.outputs) if len(ops) > 1 else frozenset()
 
     def results(self) -> tuple[Expr, ...]:
@@ -662,17 +662,3 @@ def dim_of(value: Attr) -> Dim | int:
     """A size among an op's attributes."""
     assert isinstance(value, int | Dim)
     return value
-
-
-@once
-def _drawing(program: Program) -> frozenset[str]:
-    """The functions that draw, or call one that does."""
-    found: set[str] = set()
-    for name, function in program.functions.items():  # callees first
-        if any(_draws(op) or op.callee in found for op in walk_ops(function.body)):
-            found.add(name)
-    return frozenset(found)
-
-
-def _draws(op: Op) -> bool:
-    return isinstance(op.attr("draw"), int)

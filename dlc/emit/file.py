@@ -46,7 +46,7 @@ class Library:
         text = self.path.read_text(encoding="utf-8")
         lines = text.splitlines()
         found = (node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef))
-        return {node.name: "\n".join(lines[node.lineno - 1 : node.end_lineno]) for node in found}
+        return {node.name: "\n".join(lines[_first_line(node) - 1 : node.end_lineno]) for node in found}
 
     def copied(self, source: str, own: Collection[str] = ()) -> Iterator[list[str]]:
         """The functions that source uses and those that these use, in the library's order. The file has its `own` of some names."""
@@ -57,6 +57,10 @@ class Library:
             wanted |= new
             stack += (self.functions[name] for name in new)
         yield from (text.splitlines() for name, text in self.functions.items() if name in wanted)
+
+
+def _first_line(node: ast.FunctionDef) -> int:
+    return min([node.lineno, *(each.lineno for each in node.decorator_list)])
 
 
 _numbers = itertools.count()

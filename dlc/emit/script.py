@@ -23,7 +23,7 @@ LIBRARY = Library(Path(script_library.__file__))
 STANDARD = {
     "collections.abc": ("Callable", "Iterable", "Iterator", "Mapping", "Sequence"),
     "dataclasses": ("dataclass", "field"),
-    "functools": ("partial",),
+    "functools": ("lru_cache", "partial"),
     "pathlib": ("Path",),
     "typing": ("Any", "NamedTuple", "Self"),
 }

@@ -8,6 +8,7 @@ import gzip
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +292,7 @@ def stretch_of(tokens: np.ndarray, low: float, high: float) -> np.ndarray:
 # --- batches
 
 
+@lru_cache(maxsize=1)  # made once an epoch
 def order(seed: int, epoch: int, count: int) -> np.ndarray:
     """The rows of an epoch in the order in which they are taken."""
     return np.random.default_rng([seed, epoch]).permutation(count)
@@ -318,8 +320,9 @@ def chances_of(rows: Rows, by: str) -> np.ndarray:
 def drawn_batch_of(rows: Rows, step: int, size: int, seed: int, chances: np.ndarray) -> Rows:
     """The batch of a step. An epoch draws as many rows as there are, some of them twice."""
     epoch, place = divmod(step, len(chances) // size)
-    rng = np.random.default_rng([seed, epoch])
-    index = rng.choice(len(chances), len(chances), p=chances)[place * size : (place + 1) * size]
+    drawn = np.random.default_rng([seed, epoch]).random((place + 1) * size)[-size:]
+    bounds = chances.cumsum()  # those of a draw by `chances`, as `Generator.choice` makes it
+    index = (bounds / bounds[-1]).searchsorted(drawn, side="right")
     return {name: array[index] for name, array in rows.items()}
 
 

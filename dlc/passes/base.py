@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from dlc.ir.drawing import is_random
 from dlc.ir.nodes import Attr, Child, Function, Op, Program, walk
 from dlc.ir.splice import callees
 from dlc.once import once
-from dlc.passes.randomness import is_random
 from dlc.records import replace
 from dlc.types.tensor import TensorType
 

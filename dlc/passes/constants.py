@@ -25,11 +25,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dlc import ops
+from dlc.ir.drawing import is_random
 from dlc.ir.nodes import Attr, Function, Op, Program, Region
 from dlc.ops.arrays import numpy_dtype
 from dlc.ops.definition import LazyModule
 from dlc.passes.base import each_function
-from dlc.passes.randomness import is_random
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.terms import origin_free

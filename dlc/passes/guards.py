@@ -35,6 +35,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from dlc.ir.builder import Builder
+from dlc.ir.drawing import is_random
 from dlc.ir.indices import DIVIDED, INDEXED, Survey, divides, room
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Function, Op, Program, Region, Value, walk
@@ -42,7 +43,6 @@ from dlc.ir.routing import ROUTED
 from dlc.ir.splice import Names
 from dlc.passes.base import each_function, functions_with
 from dlc.passes.lower import Keep, always, inline
-from dlc.passes.randomness import is_random
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts

@@ -40,6 +40,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 
 from dlc.diagnostics import Span
+from dlc.ir.drawing import is_random
 from dlc.ir.index import fits
 from dlc.ir.needed import reads
 from dlc.ir.nodes import Function, Op, Param, Program, Value, walk
@@ -47,7 +48,6 @@ from dlc.ir.splice import Names
 from dlc.passes.base import ACTING, functions_with, is_acting
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import drop_orphans, inline_in
-from dlc.passes.randomness import is_random
 from dlc.passes.zeros import zeros
 from dlc.records import dataclass, field, replace
 

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from dlc.ir.drawing import drawing_functions, is_random
 from dlc.ir.loops import Loop, Sliced, with_axis
-from dlc.ir.nodes import Attr, Function, Op, Program, Region, Value, walk
+from dlc.ir.nodes import Attr, Function, Op, Program, Region, Value
 from dlc.ir.splice import Names, substitute
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
@@ -61,19 +62,6 @@ def hoist_randomness(program: Program) -> tuple[Program, tuple[Draw, ...]]:
         if name in drawing:
             functions[name], draws[name] = _Hoister(functions[name], draws).run()
     return program.with_functions(functions), draws.get(program.entry, ())
-
-
-def is_random(op: Op) -> bool:
-    return isinstance(op.attr("draw"), int)
-
-
-def drawing_functions(program: Program) -> set[str]:
-    """The functions that draw, or call one that does, among those that the entry reaches."""
-    found: set[str] = set()
-    for name in program.reachable():
-        if any(is_random(op) or op.callee in found for op in walk(program.functions[name].body)):
-            found.add(name)
-    return found
 
 
 @dataclass

@@ -18,12 +18,13 @@ from dlc.elaborate.checks.train_arguments import is_split, without_idle
 from dlc.emit.names import identifier
 from dlc.emit.script import DRAWN, SOURCES, TABLES, NameTaken, pascal
 from dlc.emit.static_functions import Unsaid, python_functions
+from dlc.ir.drawing import drawing_functions
 from dlc.ir.needed import live, only
 from dlc.ir.nodes import Child, Program, walk
 from dlc.ir.splice import Names
 from dlc.once import remembering
 from dlc.passes.phases import BEFORE
-from dlc.passes.randomness import Draw, drawing_functions
+from dlc.passes.randomness import Draw
 from dlc.passes.sizes import with_sizes
 from dlc.passes.totals import SUM, Totals, batch_sizes, totals
 from dlc.records import dataclass, replace

@@ -13,11 +13,11 @@ from dlc.backend import Artifact, Backend, EmitOptions
 from dlc.elaborate.base.project import Project
 from dlc.elaborate.checks.plan import TrainPlan
 from dlc.elaborate.programs.update import DYNAMIC, STATE, Rule, scale_path, state_path, update_program
+from dlc.ir.drawing import drawing_functions
 from dlc.ir.nodes import Op, Program
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import inline, resolve_float
 from dlc.passes.phases import AFTER, LOSS
-from dlc.passes.randomness import drawing_functions
 from dlc.passes.recompute import Recompute
 from dlc.passes.sizes import with_sizes
 from dlc.passes.stacked import Stack, of_layers, stacked

@@ -583,7 +583,7 @@ class LoadStmt(Stmt):
     """`load TARGET from "file" with MAP except "pattern", …`."""
 
     target: Expr
-    path: Str
+    path: Expr
     weights: str | None
     excluded: tuple[Str, ...]
 

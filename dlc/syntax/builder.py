@@ -193,12 +193,12 @@ class TreeBuilder(ExpressionBuilder):
         self,
         span: Span,
         target: list[Token],
-        path: Token,
+        path: ast.Expr,
         weights: list[Token] | None,
         excluded: tuple[ast.Str, ...] | None,
     ) -> ast.LoadStmt:
         name = joined(weights) if weights else None
-        return ast.LoadStmt(self._path(target), self.string(path), name, excluded or (), span=span)
+        return ast.LoadStmt(self._path(target), path, name, excluded or (), span=span)
 
     def on_freeze(self, span: Span, *patterns: Token) -> ast.Freeze:
         return ast.Freeze(tuple(map(self.string, patterns)), span=span)

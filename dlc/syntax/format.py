@@ -501,7 +501,7 @@ class _Writer:
 
     def _loadstmt(self, stmt: ast.LoadStmt, indent: int) -> list[str]:
         weights = f" with {stmt.weights}" if stmt.weights else ""
-        prefix = f'load {self.flat(stmt.target)} from "{stmt.path.raw}"{weights}'
+        prefix = f"load {self.flat(stmt.target)} from {self.flat(stmt.path)}{weights}"
         if not stmt.excluded:
             return [" " * indent + prefix]
         return self._listed(f"{prefix} except ", [f'"{each.raw}"' for each in stmt.excluded], indent)

@@ -416,12 +416,11 @@ def _check_loads(state: State, unit: Unit, program: Program, report: Callable[[D
             help = did_you_mean(node.weights, known) or f"it has {', '.join(known) or 'none'}"
             message = f"{unit.path} has no weights block `{node.weights}`"
             found.append(problems.WEIGHTS_RULE.at(node.span, message=message, help=help))
-        if PurePath(node.path.value).suffix.lower() in _PICKLES:
-            reason = "pickles are not read, since they can run code"
-            help = "save it as safetensors, or as npz"
-            found.append(
-                problems.WEIGHTS_FILE.at(node.path.span, path=node.path.value, reason=reason, help=help)
-            )
+        for path in (each.path for each in state.loads if each.span == node.span):
+            if PurePath(path).suffix.lower() in _PICKLES:
+                reason = "pickles are not read, since they can run code"
+                help = "save it as safetensors, or as npz"
+                found.append(problems.WEIGHTS_FILE.at(node.path.span, path=path, reason=reason, help=help))
     for diagnostic in found:
         report(diagnostic)
     return not found

@@ -313,7 +313,18 @@ def _load(state: State, node: ast.LoadStmt) -> None:
         help = did_you_mean(root, known) or f"networks are {', '.join(known) or 'none'}"
         state.body.report.fail(problems.NO_NETWORK, node.target.span, name=root, help=help)
     excluded = tuple(each.value for each in node.excluded)
-    state.loads.append(Load(prefix, node.path.value, node.weights, excluded, node.span))
+    state.loads.append(Load(prefix, _weights_file(state, node.path), node.weights, excluded, node.span))
+
+
+def _weights_file(state: State, node: ast.Expr) -> str:
+    """The file that a `load` names."""
+    path = state.body.evaluate(node)
+    if not isinstance(path, str):
+        help = 'a file is named by a str: `"net.safetensors"`'
+        state.body.report.fail(
+            problems.WEIGHTS_FILE, node.span, path=type_name(path), reason="it is no file", help=help
+        )
+    return path
 
 
 def dotted(node: ast.Expr) -> str:
