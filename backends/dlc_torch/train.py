@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,8 @@ SMALL = 200_000_000  # FLOPs of a batch: threads that wait for each other cost m
 
 OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
+    "adam": partial(torch.optim.Adam, fused=True),
+    "adamw": partial(torch.optim.AdamW, fused=True),
 }
 
 
@@ -128,6 +129,8 @@ class TorchTrainer:
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
+            if parameter.grad.stride() != parameter.stride():  # a fused optimizer takes both as they lie
+                parameter.grad = torch.empty_like(parameter).copy_(parameter.grad)
         if update.scale is not None and parameters and not _unscaled(parameters, update.scale):
             for optimizer in update.optimizers:
                 optimizer.zero_grad()
@@ -234,9 +237,7 @@ class TorchTrainer:
             optimizer.state[tensor] = {name: self._state(found[name]) for name in found}
 
     def _state(self, value: Array) -> Tensor:
-        """What belongs to a parameter lies beside it; counters stay where PyTorch keeps them."""
-        tensor = to_torch(np.asarray(value))
-        return tensor.to(self.device) if tensor.ndim else tensor
+        return to_torch(np.asarray(value)).to(self.device)
 
 
 class _Update:
