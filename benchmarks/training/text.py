@@ -5,8 +5,9 @@
     python benchmarks/training/text.py recurrent FILE
     python benchmarks/training/text.py streams FILE
     python benchmarks/training/text.py experts FILE
+    python benchmarks/training/text.py preferred FILE
 
-Each row is `characters` of a spec, but for `streams` of the LSTM's; `FILE` is read as UTF-8, and has 65 different characters."""
+Each row is `characters` of a spec, but for `streams` of the LSTM's and `continuations` of a reward model's; `FILE` is read as UTF-8, and has 65 different characters."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from bench import SPECS, play
 import dlc
 from dlc.runtime.reported import Record
 
-USED = ("gpt2.dl", "bert.dl", "rnn_lm.dl", "routed_gpt.dl", "mixtral_8x7b.dl")
+USED = ("gpt2.dl", "reward_model.dl", "bert.dl", "rnn_lm.dl", "routed_gpt.dl", "mixtral_8x7b.dl")
 
 
 @dataclass
@@ -74,12 +75,21 @@ def experts(bench: Bench) -> str:
     return f"held-out loss {routed['bare']:.4f} with experts, {dense['bare']:.4f} without; {shares}"
 
 
+def preferred(bench: Bench) -> str:
+    """A reward model that begins as the language model of the first row."""
+    bench.train("gpt2.dl", "gpt2")
+    shutil.copy(bench.folder / "gpt2" / "net.safetensors", bench.folder / "characters.safetensors")
+    found = bench.train("reward_model.dl", "reward", "continuations").metrics["accuracy"]
+    return f"reward model of 4 layers: it likes the text's own continuation better in {found:.1%} of held-out pairs"
+
+
 ROWS = {
     "autoregressive": autoregressive,
     "masked": masked,
     "recurrent": recurrent,
     "streams": streams,
     "experts": experts,
+    "preferred": preferred,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,6 +77,21 @@ def register(app: typer.Typer) -> None:
         backends = [find_backend(name.strip()).name for name in backend.split(",")]
         block = train_block(targets, root, allow_python)
         if block is not None:
+            _for_models(
+                {
+                    "--precision": precision != "f32",
+                    "--seed": seed != 0,
+                    "-O": optimize != 1,
+                    "--target": bool(emit_target),
+                    "--weights": weights is not None,
+                    "--through": through is not None,
+                    "--init": init,
+                    "--training": training,
+                    "--functions": functions,
+                    "--single-file": single_file,
+                    "--with": bool(present),
+                }
+            )
             _training(block(**settings(set)), backends, output, format, force=force, quiet=quiet)
             return
         models = [load_model(target, set, root, present) for target in targets]
@@ -103,6 +118,16 @@ def register(app: typer.Typer) -> None:
         ]
         show_warnings(model.spec for model in models)
         _told(written, format, quiet=quiet)
+
+
+def _for_models(given: Mapping[str, bool]) -> None:
+    """What a train block would pass over in silence is refused."""
+    name = next((name for name, is_given in given.items() if is_given), "")
+    if name in ("--precision", "--seed"):
+        setting = name.removeprefix("--")
+        usage(f"`{name}` is for models; of a train block it is a setting: `--set settings.{setting}=…`")
+    if name:
+        usage(f"`{name}` is for models: a train block says itself how it is trained")
 
 
 def _training(

@@ -30,6 +30,12 @@ CASES = [
     (("run", LENET, "--backend", "torch"), 2, "`x`"),
     (("train", f"{LENET}:digits", "--epochs", "3"), 2, "`--set settings.epochs=…`"),
     (("train", f"{LENET}:digits", "--lr", "0.1"), 2, "`--set lr=…`"),
+    (
+        ("compile", f"{LENET}:digits", "-b", "torch", "-o", "out", "--precision", "bf16"),
+        2,
+        "settings.precision=…`",
+    ),
+    (("compile", f"{LENET}:digits", "-b", "torch", "-o", "out", "-O2"), 2, "`-O` is for models"),
     (("run", LENET, "--backend", "torch", "--input", "x=missing.npy"), 2, "missing.npy"),
     (("run", LENET, "--backend", "torch", "--random", "--device", "tpu"), 1, "torch computes on cpu, cuda"),
     (("run", LENET, "--backend", "torch", "--random", "--device", "cuda:"), 2, "cpu or cuda:1"),
