@@ -232,7 +232,7 @@ class _Inliner:
         hoisted = [self._hoisted(child) for child in self.function.children]
         if not self.changed and not any(hoisted):
             return self.function
-        params, children = self._state(hoisted)
+        params, children = self._state(hoisted, {op.path for op in walk(body) if op.callee})
         return replace(
             self.function,
             body=body,
@@ -302,7 +302,8 @@ class _Inliner:
             return False
         return not paths.isdisjoint(self.gone) or id(child) not in self.keeps
 
-    def _state(self, hoisted: list[bool]) -> tuple[tuple[Param, ...], tuple[Child, ...]]:
+    def _state(self, hoisted: list[bool], called: set[str]) -> tuple[tuple[Param, ...], tuple[Child, ...]]:
+        """Of instances in a loop those that no loop of this function calls, as they are in one of a callee, are listed one by one."""
         params = {param.name: param for param in self.function.params}
         # By all paths: loops that start elsewhere share "{i+1}".
         children: dict[tuple[str, ...], Child] = {}
@@ -314,7 +315,8 @@ class _Inliner:
                 found = (under(path, param) for path in child.paths() for param in owner.params)
                 params.update((each.name, each) for each in found)
                 inside = (each for inner in owner.children for each in nested(child, inner))
-                children.update((tuple(each.paths()), each) for each in inside)
+                listed = (each for one in inside for each in ((one,) if one.path in called else one.each()))
+                children.update((tuple(each.paths()), each) for each in listed)
         return tuple(params.values()), tuple(children.values())
 
     def _owners(self, child: Child) -> list[Function]:

@@ -422,7 +422,8 @@ class _Run:
         batches = self.data.evaluation
         if batches is None:
             return
-        values = evaluated(self.trainer, self.trainers.held_out, batches.evaluation())
+        with self._cancellable(done):  # as rows that are held out may be such that can't be read
+            values = evaluated(self.trainer, self.trainers.held_out, batches.evaluation())
         loss = values.pop("loss")
         self.evaluated = Record("evaluate", done, self._epoch(done), loss, values, self.seconds)
         self._log(self.evaluated)

@@ -14,6 +14,7 @@ from training_specs import journal
 
 import dlc
 from dlc.diagnostics import SpecError
+from dlc.runtime import training
 from dlc.runtime.data.arrays import ArrayRows
 from dlc.runtime.training import Interrupted, Record, Watch
 from dlc.runtime.weights import read_file
@@ -230,6 +231,29 @@ def test_what_a_watch_raises(
     assert json.loads((tmp_path / "manifest.json").read_text())["evaluate"]["step"] == 6
     for kind in ("train", "evaluate"):
         assert journal(tmp_path, kind) == journal(whole, kind)
+    same(whole, tmp_path)
+
+
+@pytest.mark.parametrize("at", [3, 6])
+def test_an_evaluation_that_fails(
+    at: int, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The steps that led to it are saved."""
+    block = BLOCK.with_settings(eval_every=3)
+    options: dict[str, Any] = {"backend": "torch", "out": tmp_path, "data": DATA, "held_out": HELD}
+    evaluated, left = training.evaluated, iter(range(1, at // 3))
+
+    def fails(*args: Any) -> dict[str, float]:
+        if next(left, None) is None:
+            raise RuntimeError("no memory")
+        return evaluated(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "evaluated", fails)
+        with pytest.raises(RuntimeError, match="no memory"):
+            dlc.train(block, **options)
+    assert json.loads((tmp_path / "manifest.json").read_text())["step"] == at
+    dlc.train(block, resume=True, **options)
     same(whole, tmp_path)
 
 

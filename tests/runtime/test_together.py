@@ -230,6 +230,41 @@ def test_held_out_data_of_other_sizes(folder: Path, tmp_path: Path) -> None:
     assert found["metrics"]["total"] == pytest.approx(found["loss"] * 22 * 6, rel=1e-6)
 
 
+def test_a_loss_of_an_entry_beside_loops_of_calls(tmp_path: Path) -> None:
+    """The entry is opened to part its mean; instances in the loop of what it calls stay where they are."""
+    text = """
+module Block(d: int)(x: [B, d]) -> [B, d] { return x + (x |> linear(d) as fc) }
+
+model Marks(layers: int = 2, d: int = 4)(x: [B, d]) -> [B] {
+    entry compare(better: [B, d], worse: [B, d]) -> (a: [B], b: [B], loss: []) {
+        a, b = self(better), self(worse)
+        return a, b, mean((a - b) ** 2)
+    }
+    for i in range(layers) as h {
+        x = x |> Block(d)
+    }
+    return x |> linear(1) as score |> squeeze(-1)
+}
+
+train t {
+    net = Marks()
+    batch (x: [B, 4]) from synthetic(count=7, batch=3)
+    evaluate from synthetic(count=7, batch=3)
+    a, b, loss = net.compare(x, x * 0.5)
+    minimize loss
+    metric above = mean(a > b)
+    optimizer = sgd(lr=1e-3)
+    settings { steps = 1 }
+}
+"""
+    found = []
+    for backend in ("torch", "jax"):
+        evaluation = dlc.train(dlc.loads(text)["t"], backend=backend, out=tmp_path / backend).evaluation
+        assert evaluation is not None
+        found.append([evaluation.loss, evaluation.metrics["above"]])
+    np.testing.assert_allclose(*found, rtol=1e-5)
+
+
 def test_sums_of_bf16_are_wide(folder: Path, tmp_path: Path) -> None:
     """A count of more than 256 has no place in bf16."""
     many = {name: np.concatenate([each] * 99) for name, each in rows().items()}
