@@ -32,14 +32,23 @@ Write = Callable[[Sequence[Program], bool, Lengths], T]
 
 def settled(family: Family, write: Write[T]) -> T:
     """The source with as many arguments as can be; with stages of blocks as modules of their own where that makes it more."""
-    found = _settled(family, write)
-    stages = family.stages if found.lacks else None
-    if stages is not None:
-        with suppress(ForOneSetting):
-            staged = _settled(stages, write)
-            if staged.lacks < found.lacks:
-                return staged.made
-    return found.made
+    known: Known = {}
+    walks = not family.brief.walked or _OVER_LISTS.search(_said(known, family.brief.programs(), write))
+    staged = None if walks else _staged(family, write)
+    if staged is not None and not staged.lacks:
+        return staged.made  # without stages it lacks at least the lists
+    found = _settled(family, write, known)
+    if walks and found.lacks:
+        staged = _staged(family, write)
+    return staged.made if staged is not None and staged.lacks < found.lacks else found.made
+
+
+def _staged(family: Family, write: Write[T]) -> Settled[T] | None:
+    """The source with stages as modules, if there are any and it can be said."""
+    stages = family.stages
+    with suppress(ForOneSetting):
+        return None if stages is None else _settled(stages, write, {})
+    return None
 
 
 class ForOneSetting(Exception):
@@ -54,19 +63,26 @@ class Settled(Generic[T]):
     lacks: frozenset[str]
 
 
-def _settled(family: Family, write: Write[T]) -> Settled[T]:
+Known = dict[tuple[int, ...], tuple[Sequence[Program], str]]
+"""Programs by what they are, with their source: the model's own are asked for several times."""
+
+
+def _said(known: Known, programs: Sequence[Program], write: Write[T]) -> str:
+    """The source of programs."""
+    key = tuple(map(id, programs))
+    if key not in known:
+        known[key] = programs, write(programs, False, ANY_LENGTH).text
+    return known[key][1]
+
+
+def _settled(family: Family, write: Write[T], known: Known) -> Settled[T]:
     """The source of a family. Numbers and lists are changed together in every mode; what turns something on or off, or counts repetitions,
     alone and in one mode, which shows it as a rule at half the work."""
 
-    known: dict[tuple[int, ...], tuple[Sequence[Program], str]] = {}
     comments: dict[str, str] = {}
 
     def said(programs: Sequence[Program]) -> str:
-        """The source of programs; the model's own are asked for several times."""
-        key = tuple(map(id, programs))
-        if key not in known:
-            known[key] = programs, write(programs, False, ANY_LENGTH).text
-        return known[key][1]
+        return _said(known, programs, write)
 
     def changed(family: Family, which: Which, own: Sequence[Program] = ()) -> list[tuple[str, ...]]:
         """The settings, of those that were changed together, at which the source comes out otherwise than for its `own`."""

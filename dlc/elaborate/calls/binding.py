@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, count
 from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span
@@ -296,10 +297,9 @@ def _known_size(name: str, size: Dim, bound: Bound) -> Dim:
 
 def _numbered(star: str, bound: Bound) -> str:
     """A name for an axis that has none: of `*S` S0, S1, …, of `*heads`, which is a word, heads, heads1, …"""
-    word = (star,) if len(star) > 1 else ()
-    names = (*word, *(f"{star}{i}" for i in range(len(word), 1000)))
-    found: str = next(name for name in names if name not in {*bound.names, *bound.sizes})
-    return found
+    word = [star] if len(star) > 1 else []
+    names = chain(word, (f"{star}{i}" for i in count(len(word))))
+    return next(name for name in names if name not in bound.names and name not in bound.sizes)
 
 
 def inner_types(bound: Bound) -> dict[str, list[TensorType]]:
