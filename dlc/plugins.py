@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +26,24 @@ class Unloadable(Exception):
 
 
 def entries(group: str) -> EntryPoints:
-    # Reading what is installed costs more than checking a spec: only when it is asked for.
+    folders = tuple(map(str, sys.path))
+    return _installed(group, folders, tuple(map(_changed, folders)))
+
+
+@lru_cache(maxsize=len(KINDS))
+def _installed(group: str, folders: tuple[str, ...], changed: tuple[int, ...]) -> EntryPoints:
+    """What is installed in these folders, which were changed last at these times. Reading it costs more than checking a spec: only when
+    it is asked for, and once."""
     from importlib.metadata import entry_points
 
     return entry_points(group=group)
+
+
+def _changed(folder: str) -> int:
+    try:
+        return os.stat(folder or ".").st_mtime_ns
+    except OSError:
+        return 0
 
 
 def package(entry: EntryPoint) -> str:
