@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
@@ -11,20 +12,28 @@ import jax
 import numpy as np
 import torch
 
+import dlc
 from dlc.ir.nodes import Program
 from dlc.runtime.interpret import run
 
 
+@cache
+def source(text: str, backend: str) -> str:
+    """The source of the model `M` of a spec: made once for all tests that look at it."""
+    (found,) = dlc.loads(text)["M"].emit(backend).files.values()
+    return str(found)
+
+
 def compiled(model: Any, backend: str) -> ModuleType:
     """The source of a model, as a module."""
-    (source,) = model.emit(backend).files.values()
-    return executed(str(source))
+    (found,) = model.emit(backend).files.values()
+    return executed(str(found))
 
 
-def executed(source: str) -> ModuleType:
+def executed(text: str) -> ModuleType:
     module = ModuleType("emitted")
     sys.modules["emitted"] = module  # dataclasses look their types up there
-    exec(source, module.__dict__)
+    exec(text, module.__dict__)
     return module
 
 
@@ -36,7 +45,7 @@ def torch_outputs(module: ModuleType, change: dict[str, Any], weights: Any, x: A
 
 def jax_outputs(module: ModuleType, change: dict[str, Any], weights: Any, x: Any) -> Any:
     config, held = _made(module, change, weights)
-    found = module.apply(*held, x, config=config)
+    found = jax.jit(partial(module.apply, config=config))(*held, x)
     return found[0] if len(held) > 1 else found
 
 
@@ -62,7 +71,7 @@ def jax_results(module: ModuleType, change: dict[str, Any], weights: Any, x: Any
         found = found[0] if isinstance(found, tuple) else found
         return (found**2).sum(), found
 
-    (by_params, by_x), found = jax.grad(loss, argnums=(0, 1), has_aux=True)(params, x)
+    (by_params, by_x), found = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(params, x)
     return found, by_x, module.to_flat(by_params)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -29,6 +30,7 @@ model M(widths: list[int] = [4, 8], up: int = 1, groups: int = 2)(x: [B, 3]) -> 
 """
 
 
+@cache
 def emitted(backend: str) -> tuple[ModuleType, str]:
     (source,) = dlc.loads(TEXT)["M"].emit(backend).files.values()
     module = ModuleType("emitted")

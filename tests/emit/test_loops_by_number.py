@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from emit.other_settings import RESULTS, compiled, executed, slope
+from emit.other_settings import RESULTS, executed, slope, source
 
 import dlc
 from dlc.ir.index import at_number, at_turn, is_computed
@@ -123,7 +123,7 @@ def spec(name: str) -> Any:
 @pytest.mark.parametrize("backend", RESULTS)
 @pytest.mark.parametrize("name", SPECS)
 def test_other_counts(name: str, backend: str) -> None:
-    module = compiled(spec(name), backend)
+    module = executed(source(BLOCK + SPECS[name], backend))
     for change in ({}, *COUNTS[name]):
         program = spec(name)(**change).program
         if change in REFUSED.get(name, ()):
@@ -147,9 +147,9 @@ def test_other_counts(name: str, backend: str) -> None:
 @pytest.mark.parametrize("backend", RESULTS)
 @pytest.mark.parametrize("name", SPECS)
 def test_no_turn_is_written_out(name: str, backend: str) -> None:
-    (source,) = spec(name).emit(backend).files.values()
-    assert re.search(r"for \w in (zip\()?range\(|lax\.scan", str(source))
-    assert re.search(r"\b(n|blocks): int = ", str(source))
+    text = source(BLOCK + SPECS[name], backend)
+    assert re.search(r"for \w in (zip\()?range\(|lax\.scan", text)
+    assert re.search(r"\b(n|blocks): int = ", text)
 
 
 def test_paths_of_turns() -> None:
@@ -171,8 +171,8 @@ PRESETS = {"Generator": "TinyGenerator", "Discriminator": "TinyDiscriminator"}
 def test_stylegan2_at_another_size(name: str, backend: str) -> None:
     """Emitted for pictures of 1024x1024 pixels, made for 32x32."""
     file = dlc.load(Path(__file__).parents[2] / "specs/generative/stylegan2.dl")
-    (source,) = file[name].emit(backend).files.values()
-    module = executed(str(source).replace(f"class {name}(", "class M("))
+    (text,) = file[name].emit(backend).files.values()
+    module = executed(str(text).replace(f"class {name}(", "class M("))
     small = file[PRESETS[name]]
     weights = generic_weights(small.program)
     (value,) = small.program.main.inputs
