@@ -49,6 +49,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    """What is left by now goes with the process: to look for garbage in gigabytes of it again, and again when Python ends, takes seconds."""
+    gc.freeze()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if properties.RUN.times > 1:
         again = f"--properties {properties.RUN.times} --hypothesis-seed={properties.RUN.seed}"
