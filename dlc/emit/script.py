@@ -455,8 +455,9 @@ class Selection:
     def condition(self, name: str, words: str = "") -> str:
         """It as an expression; `words` is what they are called, if anything."""
         listed = words or literal(self.words[0] if len(self.words) == 1 and self.how != "in" else self.words)
-        said = f"{name} in {listed}" if self.how == "in" else f"{name}.{self.how}({listed})"
-        return f"not {said}" if self.negated else said
+        if self.how == "in":
+            return f"{name} not in {listed}" if self.negated else f"{name} in {listed}"
+        return f"not {name}.{self.how}({listed})" if self.negated else f"{name}.{self.how}({listed})"
 
 
 def selection(paths: Collection[str], known: Collection[str]) -> Selection | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import forked
@@ -12,6 +13,7 @@ import pyarrow
 import pytest
 from PIL import Image
 from pyarrow import parquet
+from ruff.__main__ import find_ruff_bin
 from safetensors.numpy import load_file
 from training_specs import BOUNDED
 
@@ -506,11 +508,24 @@ def reported(line: str) -> dict[str, float]:
     return {name: float(value) for name, value in re.findall(r"  (\w+) (-?[\d.]+(?:e-?\d+)?)", line)}
 
 
+def lints(script: Path) -> None:
+    """A script is as linters and the formatter want it."""
+    options = ["--isolated", "--line-length", "100"]
+    rules = ["--select", "E,F,I,UP,B,SIM", "--target-version", "py311"]
+    for command in (["check", *options, *rules], ["format", "--check", *options]):
+        found = subprocess.run(
+            [find_ruff_bin(), *command, str(script)], capture_output=True, text=True, check=False
+        )
+        assert not found.returncode, found.stdout + found.stderr
+
+
 def compared(tried: TrainBlock, backend: str, folder: Path) -> None:
+    """The script of a block reads well, and its losses and weights are those of `dlc train`."""
     name = tried.name
     write_script(tried, backend, folder / "script")
     script = folder / "script" / f"{name}.py"
     assert "import dlc" not in script.read_text(encoding="utf-8")
+    lints(script)
     lines = run(script, "--out", "found")
     dlc.train(tried, backend=backend, out=folder / "run")
     with (folder / "run/metrics.jsonl").open(encoding="utf-8") as file:
