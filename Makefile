@@ -3,11 +3,12 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
-# An editable install leaves this to the first run; where Python may not write, every run would compile dlc again.
-BYTECODE := $(BIN)/python -m compileall -q dlc backends
+PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+# pip would compile what it installs on one core, and leave an editable install to the first run; where Python may not write, every run
+# would compile dlc again. (One file of torch is for newer versions of Python.)
+BYTECODE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib dlc backends || true
 
-.PHONY: demo test fast properties lint golden clean
+.PHONY: demo test tests fast properties lint golden clean
 
 # Compile LeNet-5, train it on real digits, and show that the trained network computes the same on all four backends.
 demo: $(VENV)/.demo
@@ -17,7 +18,11 @@ demo: $(VENV)/.demo
 	$(BIN)/dlc train specs/vision/lenet5.dl:digits --backend torch --out runs/demo/training
 	$(BIN)/dlc verify specs/vision/lenet5.dl --weights runs/demo/training/net.safetensors --dims B=64
 
-test: $(VENV)/.dev lint
+# Side by side: mypy has one core to itself otherwise, and the other nothing to do.
+test: $(VENV)/.dev
+	$(MAKE) --no-print-directory --jobs 2 lint tests
+
+tests: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Without the tests that take more than a few seconds.
