@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from types import ModuleType
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import torch
@@ -90,7 +92,7 @@ def outputs(backend: str, module: Any, change: dict[str, Any], weights: Any, x: 
         network.load_state_dict({path: torch.from_numpy(value) for path, value in weights.items()})
         return network(torch.from_numpy(x)).detach().numpy()
     config = module.Config(**change)
-    return module.apply(module.from_flat(weights, config), x, config=config)
+    return jax.jit(partial(module.apply, config=config))(module.from_flat(weights, config), x)
 
 
 @pytest.mark.parametrize(("text", "change"), CASES)

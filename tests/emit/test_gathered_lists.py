@@ -4,6 +4,7 @@ the turns mean one by one."""
 from __future__ import annotations
 
 import sys
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -208,13 +209,14 @@ def outputs(module: ModuleType, backend: str, layers: int, weights: Any, x: Any)
         found = network(torch.from_numpy(x))
         return [each.detach().numpy() for each in (found if isinstance(found, tuple) else (found,))]
     config = module.Config(layers=layers)
+    apply = jax.jit(partial(module.apply, config=config))
     if not weights:
-        return [module.apply({}, x, config=config)]
+        return [apply({}, x)]
     held = module.from_flat(weights, config)
     if isinstance(held, tuple):
-        found, _ = module.apply(*held, x, config=config)
+        found, _ = apply(*held, x)
     else:
-        found = module.apply(held, x, config=config)
+        found = apply(held, x)
     return list(found) if isinstance(found, tuple) else [found]
 
 
