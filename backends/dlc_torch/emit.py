@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import groupby
 
 from dlc.backend import Artifact, EmitOptions
@@ -170,7 +170,16 @@ def _imports(body: str) -> Lines:
     named = [name for name in ("Tensor", "nn") if name in used]
     torch += [f"from torch import {', '.join(named)}"] if named else []
     torch += [RECOMPUTED] if "recomputed" in used else []
-    return imports(used, STANDARD, torch)
+    return [*imports(used, STANDARD, torch), *constants(used)]
+
+
+def constants(used: Collection[str]) -> Lines:
+    """What stands below the imports of a file that uses it."""
+    return (
+        ["", f"{rows.NO_LABEL} = -(2**63)  # so that no label is left out; by default F leaves out -100"]
+        if rows.NO_LABEL in used
+        else []
+    )
 
 
 # --- precision ------------------------------------------------------------------------------

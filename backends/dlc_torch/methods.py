@@ -362,7 +362,7 @@ def drop_path(d: TorchDrafter, op: Op) -> Expr:
 
 
 # PyTorch leaves out what is labelled -100 unless it is told another label; where the spec leaves out none, one that is none.
-NO_LABEL = Word("-(2**63)")
+NO_LABEL = Word(rows.NO_LABEL)
 
 
 def classified(d: TorchDrafter, op: Op) -> Expr | None:

@@ -170,8 +170,9 @@ DEFAULTS: Mapping[str, str] = {
 }  # fmt: skip
 
 # Names that are no variables.
+NO_LABEL = "NO_LABEL"
 RESERVED = frozenset(
-    {"self", "torch", "nn", "math", "F", "Tensor", "range", "zip", "super", TURN, "_", "recomputed"}
+    {"self", "torch", "nn", "math", "F", "Tensor", "range", "zip", "super", TURN, "_", "recomputed", NO_LABEL}
 )
 
 # What this backend lacks, with the reason.

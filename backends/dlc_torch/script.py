@@ -14,7 +14,7 @@ from dlc.emit.layout import layout
 from dlc.emit.script_rules import Written
 from dlc.ir.nodes import walk
 from dlc.passes.phases import AFTER
-from dlc_torch.emit import RECOMPUTED, emit
+from dlc_torch.emit import RECOMPUTED, constants, emit
 from dlc_torch.script_rules import definitions, emitted
 from dlc_torch.script_updates import Lines, Turns, seeded, values
 
@@ -76,7 +76,7 @@ def _imports(body: str) -> Lines:
     named = [name for name in ("Tensor", "nn") if name in used]
     third += [f"from torch import {', '.join(named)}"] if named else []
     third += [RECOMPUTED] if "recomputed" in used else []
-    return imports(used, common.STANDARD, third, common.MODULES)
+    return [*imports(used, common.STANDARD, third, common.MODULES), *constants(used)]
 
 
 CHOSEN = [
