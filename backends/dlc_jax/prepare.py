@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from dlc.emit.arguments import argument_name, by_name
+from dlc.emit.checks import opposite
 from dlc.emit.forms import call
 from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import snake, unique
@@ -35,17 +36,18 @@ Lines = list[str]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The preparation of an instance: where it stands, by what, and when there is one to prepare. Of many under their numbers it stands in the turns
-    of a loop."""
+    """The preparation of an instance or a tensor: where it stands, by what, and when there is one to prepare. Of many under their numbers it
+    stands in the turns of a loop. What is `made` of nothing goes."""
 
     place: Expr
-    made: Expr
+    made: Expr | None
     when: Expr | None = None
     turns: str = ""
     over: Expr = Word("")
 
     def expressions(self) -> tuple[Expr, ...]:
-        return (self.place, self.made, self.over, *(() if self.when is None else (self.when,)))
+        found = (self.place, self.made, self.over, self.when)
+        return tuple(each for each in found if each is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,8 @@ class Prepare:
         main = self.units.program.main
         said = {name: f"config.{argument_name(name, RESERVED)}" for name in words(main)}
         steps = list(self._steps(main.name))
-        config = ["config: Config = CONFIG"] if _read(steps) else []
+        read = _read((*self._tensors(main.name), *steps))
+        config = ["config: Config = CONFIG"] if read else []
         return self._function(main.name, "prepare", steps, config, said)
 
     def takes_state(self, name: str) -> bool:
@@ -123,18 +126,20 @@ class Prepare:
         ]
 
     def _statements(self, name: str, steps: Sequence[Step], said: dict[str, str]) -> Iterator[str]:
+        gone = (Step(self._place(name, path), None, self._when(name, path)) for path in self._gone(name))
+        yield from _in_cases([*self._tensors(name), *gone], said)
+        yield from _in_cases(steps, said)
+
+    def _tensors(self, name: str) -> Iterator[Step]:
+        """The tensors that are prepared for an instance, of what is its own."""
         for param in _prepared(self._layout(name)):
-            unit = self.units.add(param.init)
-            read = ", ".join(self._read(name, source) for source in param.sources)
-            yield from layout(f"{self._read(name, param.name)} = {unit.name}({read})", 1)
-        gone = [self._read(name, path) for path in self._gone(name)]
-        yield from _deleted(gone)
-        for when, sides in by_condition(steps):
-            heads = ("" if when is None else f"if {text(by_name(when, said))}:", "else:")
-            for head, side in zip(heads, sides, strict=True):
-                if when is not None and side:
-                    yield f"{INDENT}{head}"
-                yield from (line for step in side for line in _written(step, said, 1 + (when is not None)))
+            made = call(self.units.add(param.init).name, *(self._place(name, each) for each in param.sources))
+            yield Step(self._place(name, param.name), made, condition(param.when))
+
+    def _when(self, name: str, path: str) -> Expr | None:
+        """The condition under which there is an instance at a path, where only one may stand there."""
+        found = self._layout(name).children.get(path, ())
+        return condition(found[0].when) if len(found) == 1 else None
 
     def _steps(self, name: str) -> Iterator[Step]:
         for same in self._modules(name):
@@ -197,12 +202,11 @@ class Prepare:
         bodies = (walk_ops(function.body) for function in self.units.program.functions.values())
         return {path_of(op) for body in bodies for op in body if not op.callee and path_of(op)}
 
-    def _read(self, name: str, path: str, tree: str = "params") -> str:
+    def _place(self, name: str, path: str) -> Expr:
         found = self.units.places.find(name, path)
         assert found is not None, path
-        if found.param is not None and found.param.kind == "buffer":
-            tree = "state"
-        return text(at(Word(tree), found.keys, tensor=found.param is not None))
+        tree = "state" if found.param is not None and found.param.kind == "buffer" else "params"
+        return at(Word(tree), found.keys, tensor=found.param is not None)
 
     def _maker(self, name: str) -> Maker:
         group = self.units.places.groups[name][0]
@@ -212,7 +216,7 @@ class Prepare:
             own = unique(f"prepare_{snake(group.source.strip('_'))}", taken)
             steps = list(self._steps(name))
             function = self.units.program.functions[name]
-            read = _read(steps)
+            read = _read((*self._tensors(name), *steps))
             order = (*(each for each, _ in function.sizes), *(each.name for each in function.settings))
             wanted = tuple(each for each in dict.fromkeys(order) if each in read)
             self.makers[group.name] = Maker(own, wanted)
@@ -223,6 +227,8 @@ class Prepare:
 
 
 def _written(step: Step, said: dict[str, str], indent: int) -> Lines:
+    if step.made is None:
+        return []
     made, place, over = (text(by_name(each, said)) for each in (step.made, step.place, step.over))
     head = layout(f"for {step.turns} in {over}:", indent) if step.turns else []
     return [*head, *layout(f"{place} = {made}", indent + bool(step.turns))]
@@ -238,13 +244,37 @@ def _prepared(layout: Layout) -> list[Param]:
     return [param for param in layout.params.values() if param.kind == "prepared"]
 
 
-def _deleted(gone: Sequence[str]) -> Iterator[str]:
+def _in_cases(steps: Sequence[Step], said: dict[str, str]) -> Iterator[str]:
+    """Steps, those of a case under its condition."""
+    for when, sides in by_condition(steps):
+        for head, side in _sides(when, sides, said):
+            indent = 1 + (when is not None)
+            yield from head
+            yield from (line for step in side for line in _written(step, said, indent))
+            yield from _deleted([text(step.place) for step in side if step.made is None], indent)
+
+
+def _sides(
+    when: Expr | None, sides: tuple[list[Step], list[Step]], said: dict[str, str]
+) -> Iterator[tuple[Lines, list[Step]]]:
+    """The sides of a condition that have steps, each with its first line."""
+    if when is None:
+        yield [], sides[0]
+        return
+    yes, no = sides
+    if yes:
+        yield [f"{INDENT}if {text(by_name(when, said))}:"], yes
+    if no:
+        yield [f"{INDENT}else:" if yes else f"{INDENT}if {text(by_name(opposite(when), said))}:"], no
+
+
+def _deleted(gone: Sequence[str], indent: int) -> Iterator[str]:
     """`del` of so many at once as fit in a line."""
     line = ""
     for each in gone:
-        longer = f"{line}, {each}" if line else f"{INDENT}del {each}"
+        longer = f"{line}, {each}" if line else f"{INDENT * indent}del {each}"
         if line and len(longer) > WIDTH:
             yield line
-            longer = f"{INDENT}del {each}"
+            longer = f"{INDENT * indent}del {each}"
         line = longer
     yield from [line] if line else []

@@ -138,7 +138,7 @@ class Settling:
                 continue
             found = self._found(path)
             kept = found.param is None and self._keeps_parameters(found.function)
-            tree = "params" if kept or (found.param is not None and found.param.kind == "param") else STATE
+            tree = "params" if kept or (found.param is not None and found.param.kind != "buffer") else STATE
             *around, key = found.keys
             if isinstance(key, str) and path not in self.places.layout(self.function.name).moved:
                 return Binary("in", Text(key), at(Word(tree), tuple(around)))
@@ -146,7 +146,7 @@ class Settling:
 
     def _keeps_parameters(self, name: str) -> bool:
         layout = self.places.layout(name)
-        if any(param.kind == "param" for param in layout.params.values()):
+        if any(param.kind != "buffer" for param in layout.params.values()):
             return True
         return any(
             self._keeps_parameters(each.function) for same in layout.children.values() for each in same

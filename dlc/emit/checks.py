@@ -153,4 +153,6 @@ def opposite(condition: Expr) -> Expr:
         return replace(condition, operator=_BY_WORDS[condition.operator])
     if isinstance(condition, Unary) and condition.operator == "not ":
         return condition.operand
+    if isinstance(condition, Binary) and condition.operator == "or":
+        return Binary("and", opposite(condition.left), opposite(condition.right))
     return Unary("not ", condition)

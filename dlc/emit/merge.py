@@ -22,6 +22,7 @@ from dlc.emit.alike import LEFT_OUT, function_key, is_left_out, origin_key, said
 from dlc.emit.names import unique
 from dlc.emit.pairs import Apart, Pair, with_common_sizes
 from dlc.emit.short import all_lengthened
+from dlc.emit.told import written_out
 from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Decision, Function, Op, Program, Value, walk
 from dlc.ir.splice import Names, callees, references, referring, within
@@ -208,6 +209,7 @@ class _Merging:
         same: dict[Form, dict[int, Function]] = {}
         places: dict[Form, list[tuple[int, str]]] = {}
         whole = all_lengthened([self._here(k, function, self.whole) for k, function in found])
+        whole = list(map(written_out, whole))
         for (k, function), here in zip(found, whole, strict=True):
             same.setdefault(function_key(here), {})[id(here)] = here
             places.setdefault(function_key(here), []).append((k, function.name))

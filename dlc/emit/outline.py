@@ -10,6 +10,7 @@ loop { layers.{i}.norm, layers.{i}.up }    ->    class Layer: norm, up        fo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import reduce
 from typing import Any
 
 from dlc.emit.draft import plain_name
@@ -111,6 +112,7 @@ class _Outliner:
             training=self.function.training,
             settings=tuple(replace(each, default=None) for each in self.function.settings),
             sizes=self.function.sizes,
+            optional=tuple(new[each] for each in passed if each in self.function.optional),
         )
         if not own or not _sizes(made.body) <= set(readable(made)):
             return None
@@ -296,15 +298,47 @@ def _is_within(child: Child, turns: tuple[int, int, int]) -> bool:
 
 
 def _condition(part: Child, body: Sequence[Op]) -> Term | None:
-    """The condition under which a turn has a part; None where all turns have it."""
-    for op in body:
-        if op.condition is None or op.region is None or op.otherwise is None:
-            continue
-        for region, condition in ((op.region, op.condition), (op.otherwise, negated(op.condition))):
-            placed = ((path_of(each), each.callee) for each in walk(region.body))
-            if (part.path, part.function) in placed:
-                return condition
-    return None
+    """The condition under which a turn has a part; None where all turns have it. (Which inputs there are, and the mode, say what is done
+    with it.)"""
+    if any(_is_part(part, op) for op in body):
+        return None
+    found = [_chosen(part, op) for op in body if op.condition is not None and _holds(part, op)]
+    return (
+        None
+        if not found or None in found
+        else reduce(lambda a, b: a if a == b else Term("or", (a, b)), found)
+    )
+
+
+def _chosen(part: Child, op: Op) -> Term | None:
+    """The condition under which a choice has a part in it."""
+    assert op.condition is not None and op.region is not None and op.otherwise is not None
+    sides = ((op.region.body, op.condition), (op.otherwise.body, negated(op.condition)))
+    held = [
+        (case, _condition(part, body)) for body, case in sides if any(_holds(part, each) for each in body)
+    ]
+    if len(held) == 1:
+        return _both(*held[0])
+    (case, one), (_, other) = held
+    return one if one == other else Term("if", (case, one or ALWAYS, other or ALWAYS))
+
+
+ALWAYS = Term("const", (True,))
+
+
+def _both(condition: Term, inner: Term | None) -> Term | None:
+    if condition.holds("input") or condition.holds("training"):
+        return inner
+    return condition if inner is None else Term("and", (condition, inner))
+
+
+def _holds(part: Child, op: Op) -> bool:
+    """Whether an operation applies a part, or something inside of it does."""
+    return any(_is_part(part, each) for each in walk((op,)))
+
+
+def _is_part(part: Child, op: Op) -> bool:
+    return (path_of(op), op.callee) == (part.path, part.function)
 
 
 def _inside(child: Child, prefix: str, when: Term | None) -> Child:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dlc.diagnostics import NO_SPAN
-from dlc.emit.alike import as_term, as_written, op_key, origin_key, said_axes, signature
+from dlc.emit.alike import as_term, as_written, origin_key, said_axes, signature
 from dlc.emit.origins import OPEN
 from dlc.ir.needed import reads
 from dlc.ir.nodes import Child, Function, Op, Param, Region, Value, walk
@@ -14,8 +14,11 @@ from dlc.ir.splice import Names, with_values
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
-from dlc.types.terms import negated, said, term
+from dlc.types.terms import names, negated, said, term
 from dlc.types.traced import Term
+
+UNSAID = ("training", "input", "turn", "name")
+"""What no condition on static parameters alone speaks of."""
 
 
 class Apart(Exception):
@@ -76,6 +79,19 @@ class Pair:
         yield from (
             Term("or", (self.condition, each)) for each in self.no.requires if each not in self.yes.requires
         )
+        yield from self._decided(self.yes, self.no, self.condition)
+        yield from self._decided(self.no, self.yes, negated(self.condition))
+
+    def _decided(self, side: Function, other: Function, case: Term) -> Iterator[Term]:
+        """What was decided on one side alone, and there in one way: where that side is taken, it has to fall so."""
+        both = {each.condition for each in other.decisions}
+        for each in side.decisions:
+            if each.condition in both:
+                continue
+            asked = each.condition if each.answer else negated(each.condition)
+            if asked != case and names(asked) and not any(map(asked.holds, UNSAID)):
+                is_static = not any(map(case.holds, UNSAID))
+                yield Term("or", (negated(case), asked)) if is_static else asked
 
     def _check_places(self) -> None:
         """An instance that both sides apply, each in its own way, may be made in two ways: that is another part."""
@@ -132,9 +148,12 @@ class Pair:
             return yes.given
         found, other = dict(yes.given), dict(no.attrs)
         for key, value in yes.attrs:
-            one, two = as_written(yes, key, value), as_written(no, key, other[key])
-            if one != two:
-                found[key] = either(self.condition, as_term(yes, key, value), as_term(no, key, other[key]))
+            one, two = as_term(yes, key, value), as_term(no, key, other[key])
+            if as_written(yes, key, value) != as_written(no, key, other[key]):
+                found[key] = either(self.condition, one, two)
+            elif one.holds("turn") and origin_key(value) != origin_key(other[key]):
+                # In turns that are written out, what they are given is; it may not be the same on both sides.
+                found[key] = either(self.condition, term(value), term(other[key]))
         return tuple(found.items())
 
     def _chosen(self, yes: Dim, no: Dim) -> Dim:
@@ -377,6 +396,11 @@ def either(condition: Term, yes: Term, no: Term) -> Term:
     if one.op == two.op == "if" and one.args[0] == two.args[0]:
         sides = (either(condition, a, b) for a, b in zip(one.args[1:], two.args[1:], strict=True))
         return Term("if", (one.args[0], *sides))
+    match yes, no:
+        case Term("const", (True,)), Term("const", (False,)):
+            return condition
+        case Term("const", (False,)), Term("const", (True,)):
+            return negated(condition)
     return Term("if", (condition, yes, no))
 
 
@@ -537,7 +561,7 @@ def _matched(yes: Sequence[Op], no: Sequence[Op], written: Mapping[str, Function
 def _alike(op: Op, written: Mapping[str, Function]) -> Any:
     present = () if op.op == "call" else tuple(_present(op, written))
     regions = tuple(each is not None for each in (op.region, op.otherwise))
-    whole = op_key(op, {}) if op.op == "choice" else None
+    whole = op.condition if op.op == "choice" else None
     if op.op == "call" and op.path:  # one instance, whatever it is given
         given = tuple(key for key, _ in op.attrs)
         return (op.span, op.callee, op.path, given), present, len(op.outputs), regions, whole
@@ -570,6 +594,10 @@ def _union(yes: Sequence[Any], no: Sequence[Any], condition: Term) -> tuple[Any,
     for place in only_left.keys() & only_right.keys():
         if not _replaces(only_left[place], only_right[place]):
             raise Apart
+    if set(_numbered(only_left.values())) & {*only_right} or set(_numbered(only_right.values())) & {
+        *only_left
+    }:
+        raise Apart  # layers of a loop on one side, by themselves on the other
     order = _interleaved([str(key) for key in left], [str(key) for key in right])
     by_text = {str(key): key for key in (*left, *right)}
     found = []
@@ -606,6 +634,11 @@ def _replaces(yes: Param | Child, no: Param | Child) -> bool:
     alike = [(origin_key(each.count), each.start, each.step) for each in (yes, no)]
     sources = {each.function.rstrip("0123456789").rstrip("_") for each in (yes, no)}
     return alike[0] == alike[1] and len(sources) == 2
+
+
+def _numbered(parts: Iterable[Param | Child]) -> Iterator[str]:
+    """The paths of layers of loops."""
+    yield from (path for each in parts if isinstance(each, Child) and each.count for path in each.paths())
 
 
 def _place(part: Param | Child) -> str:

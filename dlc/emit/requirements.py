@@ -131,7 +131,13 @@ def _values(op: Op) -> dict[str, Any]:
     found: dict[str, Any] = {**statics_of(op), **dict(op.dims)}
     written = {name: given for name, given in op.given if not given.holds("turn")}
     terms = {name: written.get(name, term(value)) for name, value in found.items()} | written
-    return {name: each if (size := as_dim(each)) is None else size for name, each in terms.items()}
+    sized = {
+        name for name, value in found.items() if isinstance(value, int | Dim) and not isinstance(value, bool)
+    }
+    return {
+        name: size if name in sized and (size := as_dim(each)) is not None else each
+        for name, each in terms.items()
+    }
 
 
 def words(function: Function) -> frozenset[str]:

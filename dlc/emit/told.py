@@ -23,11 +23,12 @@ from dlc.emit.turning import (
 )
 from dlc.ir.index import has_index, offset_of
 from dlc.ir.nodes import Function, Op, Region, Value
-from dlc.ir.splice import Names
+from dlc.ir.splice import Names, within
+from dlc.once import once
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
-from dlc.types.terms import changed, resolved, said
+from dlc.types.terms import changed, given_in_turn, resolved, said
 from dlc.types.traced import Term
 
 NOTHING: Mapping[str, int] = MappingProxyType({})
@@ -227,6 +228,20 @@ def indexed(op: Op, segment: Segment) -> Op:
     own = {each.variable for each in op.loops[:1]}  # (loops around it are written out)
     given = tuple((name, _each(term, own, inner)) for name, term in op.given)
     return replace(op, path=path_in(op.path, segment), loops=(), given=given)
+
+
+@once
+def written_out(function: Function) -> Function:
+    """A function in which calls in turns that are written out are given what the spec says in that turn: `wide and i > 0` is `wide` in
+    the second one, and false in the first. (Numbers remember that by themselves.)"""
+
+    def op(each: Op) -> Op:
+        attrs = dict(each.attrs)
+        turns = {turn.variable: turn.index for turn in each.loops}
+        given = tuple((name, given_in_turn(told, attrs.get(name), turns)) for name, told in each.given)
+        return within(each if given == each.given else replace(each, given=given), op)
+
+    return replace(function, body=tuple(map(op, function.body)))
 
 
 def _each(told: Term, own: Container[str], inner: Mapping[str, int] = NOTHING) -> Term:

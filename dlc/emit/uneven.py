@@ -22,7 +22,7 @@ from typing import Any
 
 from dlc.emit.by_turn import ByTurn, whole_number
 from dlc.emit.statements import HELD
-from dlc.emit.turning import Segment, as_each, path_in, segments
+from dlc.emit.turning import Segment, as_each, computed_by, path_in, segments
 from dlc.emit.widths import Last, Sizes, alike, left_behind, left_by
 from dlc.ir.index import has_index
 from dlc.ir.loops import LOOP, Loop
@@ -33,7 +33,7 @@ from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.relations import OPPOSITE
 from dlc.types.tensor import TensorType
-from dlc.types.terms import evaluate, negated, said
+from dlc.types.terms import evaluate, negated, said, term, turned
 from dlc.types.traced import Term, TracedInt
 
 LISTED, PUSH, POP = "listed", "push", "pop"
@@ -361,6 +361,8 @@ class Uneven:
                     return None
                 inputs.append(name)
             found.append(Part(r, condition, replace(op, inputs=tuple(inputs))))
+            if path and not has_index(path) and any(map(turned, _making(op))):
+                return None  # (it is made outside of the loop, where its number is not known)
             if path:
                 self.gone |= {each.path for each in row.ops}
                 self.placed.setdefault(path, []).append(Placed(row, condition, op.callee))
@@ -419,6 +421,8 @@ class Uneven:
         """The instances of the turns among those of the function."""
         for path, placed in self.placed.items():
             if not has_index(path):
+                if path in self.gone:  # of one turn alone, whose path does not tell it
+                    yield Child(path, placed[0].callee)
                 continue
             turns = [k for each in placed for k in each.row.turns]
             sources = {self.functions[each.callee].source for each in placed}
@@ -537,6 +541,13 @@ class Uneven:
             others = (op for each in groups if each is not group for op in (*each.then, *each.otherwise))
             if group.condition is not None and any(not own.isdisjoint(op.inputs) for op in others):
                 raise Unsaid
+
+
+def _making(op: Op) -> Iterator[Term]:
+    """What a part is made with."""
+    yield from (told for _, told in op.given)
+    yield from (term(size) for _, size in op.known)
+    yield from computed_by(op)
 
 
 def _traced(value: int, size: Dim) -> int:

@@ -233,6 +233,24 @@ def resolved(told: Term) -> Term:
     return told
 
 
+def in_turn(told: Term, turns: Mapping[str, Any]) -> Term:
+    """An expression with the variables of loops as what they are in one turn: `wide and i > 0` is `wide` in the second."""
+
+    def change(each: Term) -> Term:
+        return term(turns[each.args[0]]) if each.op == "turn" and each.args[0] in turns else resolved(each)
+
+    found: Term = changed(told, change)
+    return found
+
+
+def given_in_turn(told: Term, value: Any, turns: Mapping[str, Any]) -> Term:
+    """What a call gives in one turn, where that is no number. (A number remembers by itself what it is there.)"""
+    if not told.holds("turn") or not isinstance(value, bool | str | None):
+        return told
+    found = in_turn(told, turns)
+    return found if names(found) else term(value)
+
+
 def _known(condition: Term) -> bool | None:
     """Whether a condition that speaks of nothing holds, or one that compares something with itself."""
     match condition:

@@ -14,16 +14,17 @@ from dlc.elaborate.base.values import GroupValue, Poison, Tensor, frozen, is_pla
 from dlc.elaborate.bodies.expressions import bind_static, inside_turn
 from dlc.elaborate.bodies.gathering import added_by
 from dlc.elaborate.bodies.stages import run_stages
-from dlc.elaborate.names.origins import Walk, origin, walked
+from dlc.elaborate.names.origins import Walk, noted, origin, walked
 from dlc.elaborate.names.parts import said_by_turns
 from dlc.elaborate.state.body import Body, Context
 from dlc.elaborate.state.scope import LoopContext
 from dlc.ir.needed import reads
 from dlc.ir.nodes import Child, Decision, Op
 from dlc.ir.nodes import Turn as Place
+from dlc.ir.splice import within
 from dlc.records import dataclass, field, replace
 from dlc.syntax import ast
-from dlc.types.terms import origin_of, said
+from dlc.types.terms import given_in_turn, in_turn, origin_of, said
 from dlc.types.traced import Term
 
 NUMBER = re.compile(r"\d+")
@@ -113,6 +114,7 @@ def one_turn(body: Body, loop: Loop, item: Any, index: int) -> Turn:
         body.scope = body.scope.with_origins(walk.elements)
     before = {name: value for name, value in body.scope.names.items() if name not in loop.names}
     place = _place(body, node, walk, index)
+    here = {name: value for name in loop.names if is_plain(value := body.scope.names.get(name))}
     computed: tuple[Term, ...] = ()
     try:
         context = LoopContext(loop.names, index, node.label, place=place)
@@ -128,6 +130,12 @@ def one_turn(body: Body, loop: Loop, item: Any, index: int) -> Turn:
     if place is not None:
         place = replace(place, decisions=tuple(decisions), numbers=computed)
         ops = [replace(op, loops=(place, *op.loops)) for op in ops]
+    elif (
+        body.context.session.traced
+    ):  # nobody will say the loop: what is told by its variable is told by what that is here
+        ops = [_told_in_turn(op, here) for op in ops]
+        for each in decisions:
+            noted(body, in_turn(each.condition, here), each.answer, each.span)
     made = {key: child for key, child in emission.children.items() if key not in saved_children}
     turn = Turn(
         index,
@@ -153,6 +161,24 @@ def _place(body: Body, node: ast.For, walk: Walk | None, index: int) -> Place | 
         return None
     over = origin(body.context, body.scope, node.iterable)
     return None if over is None else Place(node.span, node.target.id, over, index)
+
+
+def _told_in_turn(op: Op, turns: Mapping[str, Any]) -> Op:
+    attrs = dict(op.attrs)
+    given = tuple((name, given_in_turn(told, attrs.get(name), turns)) for name, told in op.given)
+    places = tuple(_placed_in_turn(each, turns) for each in op.loops)
+    return within(replace(op, given=given, loops=places), lambda each: _told_in_turn(each, turns))
+
+
+def _placed_in_turn(place: Place, turns: Mapping[str, Any]) -> Place:
+    """A loop inside, which may go over what the turn around it has: `for j in range(n)`."""
+    decisions = (replace(each, condition=in_turn(each.condition, turns)) for each in place.decisions)
+    return replace(
+        place,
+        over=in_turn(place.over, turns),
+        decisions=tuple(decisions),
+        numbers=tuple(in_turn(each, turns) for each in place.numbers),
+    )
 
 
 def _computed(body: Body, loop: Loop) -> tuple[Term, ...]:
