@@ -28,8 +28,8 @@ from dlc.emit.own import Own
 from dlc.emit.python import comment, docstring, wrapped
 from dlc.emit.requirements import Requirements
 from dlc.emit.settled import ForOneSetting, settled
+from dlc.emit.tidy import tidied
 from dlc.emit.tree import Expr
-from dlc.emit.twins import without_twins
 from dlc.emit.unturned import unturned
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Function, Op, Program
@@ -224,7 +224,7 @@ class _Writing:
         known = {"config": bool(settings), "training": entry.traits.training, "key": bool(entry.traits.key)}
         source = _joined(
             self._head(written.inputs, self._static(own, known), prepare),
-            without_twins([*leading, *layers, *body, table, *paths, *flat]),
+            tidied([*leading, *layers, *body, table, *paths, *flat]),
         )
         trees = ("params", "state") if prepare.takes_state(main.name) else ("params",)
         given = tuple(name for name, holds in known.items() if holds)

@@ -22,6 +22,7 @@ from dlc.emit.forms import (
     index,
     method,
     moved,
+    of_truths,
     parameter,
     partition,
     sizes,
@@ -333,7 +334,7 @@ def einsum(d: JaxDrafter, op: Op) -> Expr:
 
 
 def widening(d: JaxDrafter, op: Op) -> Expr:
-    plain = d.row(rows.ROWS[op.op], op)
+    plain = d.row(rows.ROWS[op.op], of_truths(d, op))
     dtype = d.dtype(op.out.type.dtype)
     if dtype in ("i64", "bool") or op.out.type.is_float or not isinstance(plain, Call):
         return plain

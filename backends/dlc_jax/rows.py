@@ -119,7 +119,7 @@ COMPOSITES: Mapping[str, str] = {
 # where they stand.
 FUNCTIONS: frozenset[str] = frozenset(
     (
-        "attention", "batch_norm", "contrastive", "conv3d", "conv_transpose2d", "cosine_similarity",
+        "attention", "leaky_relu", "batch_norm", "contrastive", "conv3d", "conv_transpose2d", "cosine_similarity",
         "cross_entropy", "drop_path", "dropout", "group_norm", "instance_norm", "kl_div",
         "local_response_norm", "multihead_attention", "nll", "pixel_shuffle", "apply_rope",
         "causal_mask", "rope_tables", "linear_scan", "selective_scan", "copies", "mixture", "routed", "spectral_norm", "weight_norm",

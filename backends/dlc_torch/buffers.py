@@ -6,19 +6,21 @@
                                                        return x - old
 
 The tensor stays the same one, so that copies, replicas and optimizers that hold it see its values. What else reads the buffer
-reads a clone: the update would change it under its reader, and under the gradient that flows through it later.
+reads a clone: the update would change it under its reader, and under the gradient that flows through it later. What has only been added to
+something before needs none.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 
 from dlc.emit.draft import DONE
 from dlc.emit.forms import method, parameter
 from dlc.emit.statements import Store
 from dlc.emit.tree import Binary, Expr, Num, Path
-from dlc.ir.nodes import Op, walk
+from dlc.ir.nodes import Op, Value, walk
 from dlc.types.traced import Term
 from dlc_torch.drafter import TorchDrafter
 
@@ -31,7 +33,9 @@ def read(d: TorchDrafter, op: Op) -> Expr:
     path = op.text("path")
     if path not in d.updated or op.out.name in _read_in_evaluation(d.function.body):
         return parameter(d, op)
-    return DONE if _only_updates(d, op) and parameter(d, op) else method(Path(path, tensor=True), "clone")
+    if _only_updates(d, op) or _is_done_with(d, op):
+        return parameter(d, op)
+    return method(Path(path, tensor=True), "clone")
 
 
 def update(d: TorchDrafter, op: Op) -> Expr:
@@ -125,9 +129,47 @@ _TRAINING = Term("training")
 _EVALUATION = Term("not", (_TRAINING,))
 
 
+_NEW = frozenset(("add", "sub", "mod", "eq", "ne", "lt", "le", "gt", "ge", "neg", "update"))
+"""What makes a tensor of its own of a buffer, of which gradients need nothing."""
+
+
+def _is_done_with(d: TorchDrafter, op: Op) -> bool:
+    """Whether all that reads a buffer has done so before the update, and neither holds it nor needs it again."""
+    readers = d.readers.get(op.out.name, [])
+    if len(readers) != d.uses[op.out.name] or not all(each.op in _NEW for each in readers):
+        return False
+    here = next((body for body in _blocks(d.function.body) if op.out in _made_in(body)), ())
+    made = _made_in(takewhile(lambda each: not _updates(each, op.text("path")), here))
+    path = op.text("path")
+    return all(
+        each.op == "update" or each.out in made or _only_goes_into(d, each.out.name, path) for each in readers
+    )
+
+
+def _made_in(body: Iterable[Op]) -> list[Value]:
+    return [out for op in body for out in op.outputs]
+
+
+def _blocks(body: Sequence[Op]) -> Iterator[Sequence[Op]]:
+    """A body, and those of regions in it."""
+    yield body
+    for op in walk(body):
+        yield from (each.body for each in (op.region, op.otherwise) if each is not None)
+
+
+def _updates(op: Op, path: str) -> bool:
+    """Whether an operation, or one inside of it, gives a buffer a new value."""
+    return any(each.op == "update" and each.text("path") == path for each in walk((op,)))
+
+
 def _only_updates(d: TorchDrafter, op: Op) -> bool:
     """Whether a buffer is read for nothing but its own new value."""
-    path, waiting = op.text("path"), [op.out.name]
+    return _only_goes_into(d, op.out.name, op.text("path"))
+
+
+def _only_goes_into(d: TorchDrafter, value: str, path: str) -> bool:
+    """Whether a value is read for nothing but the new value of a buffer."""
+    waiting = [value]
     while waiting:
         name = waiting.pop()
         readers = d.readers.get(name, [])

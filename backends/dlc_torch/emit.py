@@ -16,8 +16,8 @@ from dlc.emit.names import field_name
 from dlc.emit.outline import outline
 from dlc.emit.python import comment, quoted
 from dlc.emit.settled import settled
+from dlc.emit.tidy import tidied
 from dlc.emit.tree import text
-from dlc.emit.twins import without_twins
 from dlc.ir.drawing import drawing_functions
 from dlc.ir.nodes import Parameter, Program
 from dlc.ir.routing import ROUTED
@@ -139,7 +139,7 @@ class Written:
             blocks.insert(0, definition())
         blocks = [*fused.definitions(each.function for each in classes), *blocks]
         ways_in = {grouping.by_function[each].name for each in (whole.entry, *common.entries)}
-        return Written(grouping, _file(options, without_twins(blocks, ways_in)))
+        return Written(grouping, _file(options, tidied(blocks, ways_in)))
 
 
 def _dtype(name: str, options: EmitOptions) -> str:

@@ -13,6 +13,7 @@ from dlc.emit.forms import (
     counted_from_end,
     layers,
     method,
+    of_truths,
     reduced,
     require,
     sizes,
@@ -236,6 +237,7 @@ def reduction(d: TorchDrafter, op: Op) -> Expr | None:
     axes = reduced(op, rank)
     if not axes:
         return alias(d, op, name) if op.op in ("sum", "max", "min", "mean") else None
+    (name,) = of_truths(d, op).inputs
     keywords: list[Expr] = []
     keepdims = bool(op.attr("keepdims"))
     if len(axes) < rank or keepdims or op.op == "logsumexp":

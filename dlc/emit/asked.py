@@ -7,7 +7,7 @@ from typing import Any
 
 from dlc.emit.arguments import NO_NAMES, Argument, by_name
 from dlc.emit.body import with_words
-from dlc.emit.checks import WORDS, opposite, raised
+from dlc.emit.checks import WORDS, failed, opposite, raised
 from dlc.emit.implied import without_implied
 from dlc.emit.layout import layout
 from dlc.emit.python import listed
@@ -79,7 +79,7 @@ def required(
     def read(expr: Expr, owner: str = "") -> str:
         return text(by_name(expr, names, owner))
 
-    asked = opposite(with_words(condition, words))
+    asked = failed(with_words(condition, words))
     yield from layout(f"if {read(asked, owner)}:", indent)
     speaks_of = dict.fromkeys(node for node in walk(condition) if isinstance(node, Arg))
     values = {read(each): read(with_words(each, words), owner) for each in speaks_of}

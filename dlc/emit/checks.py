@@ -25,12 +25,14 @@ class Check:
     condition: Expr
     message: str
     shown: tuple[Expr, ...] = ()
+    whole: bool = False
+    """Whether it compares integers."""
 
 
-def asked(condition: Expr, op: Op) -> Check:
-    """What a `require` of the spec asks for."""
+def asked(condition: Expr, op: Op, *, whole: bool = False) -> Check:
+    """What a `require` of the spec asks for; of `whole` numbers, or of floats."""
     message = str(op.attr("message") or "a requirement does not hold")
-    return Check(condition, message.replace("{", "{{").replace("}", "}}"))
+    return Check(condition, message.replace("{", "{{").replace("}", "}}"), whole=whole)
 
 
 def held(condition: Expr) -> Check:
@@ -93,7 +95,7 @@ def check_lines(check: Check, say: Callable[[Expr], str], indent: int) -> list[s
     message = check.message.format(*(each if each.isdigit() else f"{{{each}}}" for each in shown))
     with_values = any(not each.isdigit() for each in shown)
     return [
-        f"{INDENT * indent}if {say(opposite(check.condition))}:",
+        f"{INDENT * indent}if {say(failed(check.condition, whole=check.whole))}:",
         *raised(message, indent + 1, with_values=with_values),
     ]
 
@@ -138,6 +140,17 @@ def _literal(message: str, with_values: bool) -> str:
     return f"f{quoted(message)}" if "{" in plain else quoted(message.replace("{{", "{").replace("}}", "}"))
 
 
+def failed(condition: Expr, *, whole: bool = False) -> Expr:
+    """When a condition does not hold, as it reads best: `wide and n >= 6` for `not wide or n < 6`. Of `whole` numbers also tensors have a
+    comparison for that; floats may be nan."""
+    match condition:
+        case Binary("or", left, right):
+            return Binary("and", failed(left, whole=whole), failed(right, whole=whole))
+        case Binary(operator, left, right) if whole and operator in OPPOSITE:
+            return Binary(OPPOSITE[operator], left, right)
+    return opposite(condition)
+
+
 _BY_WORDS = {"is": "is not", "is not": "is", "in": "not in", "not in": "in"}
 
 
@@ -153,6 +166,4 @@ def opposite(condition: Expr) -> Expr:
         return replace(condition, operator=_BY_WORDS[condition.operator])
     if isinstance(condition, Unary) and condition.operator == "not ":
         return condition.operand
-    if isinstance(condition, Binary) and condition.operator == "or":
-        return Binary("and", opposite(condition.left), opposite(condition.right))
     return Unary("not ", condition)

@@ -546,7 +546,11 @@ class Drafter:
             elif key in known:
                 skipped = skipped or known[len(args)] != key
                 args.append(Keyword(identifier(key), self.tensor(name)) if skipped else self.tensor(name))
-        return tuple(args)
+        given = {key for key, name in zip(op.names, op.inputs, strict=True) if name}
+        return (
+            *args,
+            *(Keyword(identifier(each), Word("None")) for each in _wanted(callee) if each not in given),
+        )
 
     def row(self, row: str, op: Op) -> Expr:
         """A row filled with the op's operands and attributes."""
@@ -652,6 +656,13 @@ def _pruned(stmt: If, live: set[str]) -> If:
     otherwise = without_dead(stmt.otherwise, [each for each in others if each is not None])
     outputs = tuple(stmt.outputs[i] for i in kept)
     return If(stmt.condition, then, tuple(results), otherwise, tuple(others), outputs, stmt.note)
+
+
+def _wanted(callee: Function) -> Iterator[str]:
+    """The optional inputs of a function that have no default, for what stands behind them has none."""
+    names = [value.name for value in callee.inputs]
+    last = max((k for k, name in enumerate(names) if name not in callee.optional), default=-1)
+    yield from (name for name in names[:last] if name in callee.optional)
 
 
 def _soft(expr: Expr) -> Expr:

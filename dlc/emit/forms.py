@@ -35,8 +35,10 @@ from dlc.ir.index import INDEX, factor_of, is_computed, offset_of, split
 from dlc.ir.loops import LOOP, Loop, Stacked
 from dlc.ir.nodes import Op
 from dlc.ir.nodes import walk as walk_ops
+from dlc.records import replace
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
+from dlc.types.tensor import INTS
 from dlc.types.terms import said
 
 Axes = tuple[Dim, ...]
@@ -204,10 +206,29 @@ def _stands_beside_others(d: Drafter, name: str) -> bool:
     return any(each.op == "concat" and not rows.isdisjoint(each.inputs) for each in walk_ops(d.function.body))
 
 
+def of_truths(d: Drafter, op: Op) -> Op:
+    """A sum of truth values that the spec casts to integers first, as one of these themselves: frameworks count them."""
+    made = d.producers.get(op.inputs[0])
+    if op.op == "sum" and made is not None and made.op == "cast" and d.dtype_of(made.inputs[0]) == "bool":
+        return replace(op, inputs=made.inputs) if d.dtype_of(op.out.name) == "i64" else op
+    return op
+
+
 def require(d: Drafter, op: Op) -> Expr:
     """What the spec asks for, checked where it stands."""
-    d.body.append(asked(d.value(op.inputs[0]), op))
+    d.body.append(asked(d.value(op.inputs[0]), op, whole=_is_whole(d, op.inputs[0])))
     return DONE
+
+
+def _is_whole(d: Drafter, name: str) -> bool:
+    """Whether a condition compares integers: its opposite is a comparison, as that of floats is not (nan)."""
+    made = d.producers.get(name)
+    return (
+        made is not None and made.op in _COMPARISONS and all(d.dtype_of(each) in INTS for each in made.inputs)
+    )
+
+
+_COMPARISONS = frozenset(("lt", "le", "gt", "ge", "eq", "ne"))
 
 
 # --- vectors ------------------------------------------------------------------------------------------------

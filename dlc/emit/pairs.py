@@ -83,7 +83,10 @@ class Pair:
         yield from self._decided(self.no, self.yes, negated(self.condition))
 
     def _decided(self, side: Function, other: Function, case: Term) -> Iterator[Term]:
-        """What was decided on one side alone, and there in one way: where that side is taken, it has to fall so."""
+        """What was decided on one side alone, and there in one way: where that side is taken, it has to fall so. (The library's forms
+        are given what they take by the spec's own decisions.)"""
+        if side.library:
+            return
         both = {each.condition for each in other.decisions}
         for each in side.decisions:
             if each.condition in both:

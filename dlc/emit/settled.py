@@ -153,7 +153,7 @@ QUOTES = '"""'
 def _common(line: str, other: str, is_doc: bool) -> str | None:
     """Two lines as one with `_` where numbers in their comments differ; None where more does."""
     (code, comment), (other_code, other_comment) = (
-        ("", each) if is_doc else _parted(each) for each in (line, other)
+        ("", each) if is_doc else parted(each) for each in (line, other)
     )
     parts, others = _NUMBER.split(comment), _NUMBER.split(other_comment)
     if code != other_code or parts[::2] != others[::2]:
@@ -161,7 +161,7 @@ def _common(line: str, other: str, is_doc: bool) -> str | None:
     return code + "".join(a if a == b else "_" for a, b in zip(parts, others, strict=True))
 
 
-def _parted(line: str) -> tuple[str, str]:
+def parted(line: str) -> tuple[str, str]:
     """The code of a line, and its comment; a `#` in a string begins none."""
     code, mark, comment = line.partition("# ")
     outside = mark and not (code.count('"') % 2 or code.count("'") % 2)

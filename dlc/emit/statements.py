@@ -194,7 +194,7 @@ def _rewritten(stmt: Stmt, change: Callable[[Expr], Expr]) -> Stmt:
         case Assign():
             return replace(stmt, expr=change(stmt.expr))
         case Check():
-            return Check(change(stmt.condition), stmt.message, tuple(map(change, stmt.shown)))
+            return replace(stmt, condition=change(stmt.condition), shown=tuple(map(change, stmt.shown)))
         case Store():
             return Store(change(stmt.path), change(stmt.value), stmt.note)
         case Loop():

@@ -24,7 +24,7 @@ Before:
 After, with the function that the library makes of `attention` for these types, and without dead code:
 
     model Net(%q: [B, T, 8], %k: [B, U, 8], %v: [B, U, 8]) -> (y: %y) {
-        %y: [B, T, 8] = attention(%q, %k, %v, _, _) {causal=false, window=none, scale=0.5, softcap=none}
+        %y: [B, T, 8] = attention(%q, %k, %v, _, _) {causal=false, window=none, scale=0.5, softcap=none, sighted=false}
             -> attention [B=B, T=T, U=U]
     }
 """
@@ -201,7 +201,9 @@ def _calling(body: Sequence[Op], names: Mapping[str, str]) -> tuple[Op, ...]:
 
 
 def _attention(library: _Library, builder: Builder, match: Match) -> Value | None:
-    static = {"causal": False, "window": None, "scale": _scale(match), "softcap": None}
+    static = {
+        "causal": False, "window": None, "scale": _scale(match), "softcap": None, "sighted": False,
+    }  # fmt: skip
     operands = [match.values.get(name) for name in OPERANDS]
     function = library.get("attention", static, [value.type if value else None for value in operands])
     dims = bind_dims(function, [value.type for value in operands if value], builder.facts)

@@ -195,3 +195,67 @@ def test_a_part_that_some_turns_have_and_an_optional_input(backend: str, change:
                 module.from_flat(weights, config), X, **given, config=config
             )
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+TABLES = """
+module Att(d: int, heads: int, rotary: bool)(x: [B, T, d]) -> [B, T, d]
+    where d % heads == 0, (d // heads) % 2 == 0
+{
+    q, k, v = x |> linear(3 * d) as qkv |> rearrange("B T (n h e) -> n B h T e", n=3, h=heads)
+    if rotary {
+        q = rope(q)
+        k = rope(k)
+    }
+    i = arange(T)
+    scores = where(i[:, none] >= i, q @ k.T, -inf)
+    return softmax(scores) @ v |> rearrange("B h T e -> B T (h e)")
+}
+model M(d: int = 16, heads: int = 2, layers: int = 4, plain: int = 4)(x: [B, T, d]) -> [B, T, d]
+    where d % heads == 0, (d // heads) % 2 == 0, plain >= 1
+{
+    for i in range(layers) as layers { x = x + (x |> rms_norm as norm |> Att(d, heads, (i + 1) % plain != 0) as attn) }
+    return x
+}
+"""
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_tables_that_only_some_layers_read(backend: str) -> None:
+    """They stand before an input that all layers have, and are None for the others."""
+    module = executed(str(next(iter(dlc.loads(TABLES)["M"].emit(backend).files.values()))))
+    program = dlc.loads(TABLES)["M"].program
+    weights = generic_weights(program)
+    x = np.random.default_rng(1).normal(size=(2, 5, 16)).astype(np.float32)
+    (expected,) = run(program, weights, {"x": x}, precision="f64").values()
+    np.testing.assert_allclose(OUTPUTS[backend](module, {}, weights, x), expected, rtol=1e-4, atol=1e-5)
+
+
+PREPARED = """
+module Dec(d: int, cross: bool)(x: [B, d], memory: [B, d]) -> [B, d] {
+    y = x |> layer_norm as norm
+    z = memory if cross else y
+    return (y |> linear(d) as q |> tanh) * (z |> linear(d) as k |> sigmoid) + (z |> linear(d) as v)
+}
+model M(d: int = 8, extra: bool = true)(x: [B, d], m: [B, d]) -> [B, d] {
+    y = Dec(d, false)(x, m) as own + Dec(d, true)(x, m) as cross
+    if extra { y = y + (x |> linear(d) as a) * (x |> linear(d) as b) } else { y = y + (x |> linear(d) as a) }
+    return y
+}
+"""
+
+
+@pytest.mark.parametrize("change", [{}, {"extra": False}])
+def test_what_jax_prepares_in_some_cases(change: dict[str, Any]) -> None:
+    """Weights that are joined where layers read one value are so only in the modules in which they do."""
+    (text,) = map(str, dlc.loads(PREPARED)["M"].emit("jax", optimize=2).files.values())
+    module = executed(text)
+    config = module.Config(**change)
+    program = dlc.loads(PREPARED)["M"](**change).program
+    weights = generic_weights(program)
+    given = {"x": X, "m": np.flip(X, 0).copy()}
+    (expected,) = run(program, weights, given, precision="f64").values()
+    params = module.from_flat(weights, config)
+    params = module.prepare(
+        params, **({"config": config} if "config:" in text.partition("def prepare(")[2][:60] else {})
+    )
+    np.testing.assert_allclose(module.apply(params, **given, config=config), expected, rtol=1e-4, atol=1e-5)

@@ -97,14 +97,14 @@ def dropout(x: Array, *, p: float = 0.5, training: bool = False, key: Array | No
 def dot_product_attention(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
-    q: [B, heads, T, e], k: [B, kv_heads, T, e], v: [B, kv_heads, T, f], mask: bool[B, M0, M1, T]
+    q: [B, heads, T, e], k: [B, kv_heads, T, e], v: [B, kv_heads, T, f], mask: bool[B, *M, T]
     -> [B, heads, T, f]
     """
     e = q.shape[3]
     scores = q @ k.mT * (1 / math.sqrt(e))  # [B, heads, T, T]
     if mask is not None:
         scores = jnp.where(mask, scores, -jnp.inf)
-        mask = jnp.any(mask, axis=-1, keepdims=True)  # bool[B, M0, M1, 1]
+        mask = jnp.any(mask, axis=-1, keepdims=True)  # bool[B, *M, 1]
         y = jnp.where(mask, jax.nn.softmax(scores, axis=-1), 0.0) @ v
     else:
         y = jax.nn.softmax(scores, axis=-1) @ v

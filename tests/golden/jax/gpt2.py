@@ -69,8 +69,7 @@ def dot_product_attention(q: Array, k: Array, v: Array, mask: Array) -> Array:
     e = q.shape[3]
     scores = q @ k.mT * (1 / math.sqrt(e))  # [B, heads, T, T]
     scores = jnp.where(mask, scores, -jnp.inf)
-    y = jnp.where(jnp.any(mask, axis=-1, keepdims=True), jax.nn.softmax(scores, axis=-1), 0.0)
-    return y @ v
+    return jax.nn.softmax(scores, axis=-1) @ v
 
 
 def attention(params: Params, x: Array, causal_mask: Array, *, d: int, heads: int) -> Array:

@@ -130,8 +130,7 @@ def dot_product_attention(q: Array, k: Array, v: Array, mask: Array) -> Array:
         v = v.reshape(B, heads, T, f)  # [B, heads, T, f]
     scores = q @ k.mT * (1 / math.sqrt(e))  # [B, heads, T, T]
     scores = jnp.where(mask, scores, -jnp.inf)
-    y = jnp.where(jnp.any(mask, axis=-1, keepdims=True), jax.nn.softmax(scores, axis=-1), 0.0)
-    return y @ v
+    return jax.nn.softmax(scores, axis=-1) @ v
 
 
 def attention(

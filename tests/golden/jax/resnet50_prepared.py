@@ -32,7 +32,7 @@ class Config:
     classes: int = 1000
 
     def __post_init__(self) -> None:
-        if not (not self.bottleneck or len(self.depths) >= 1):
+        if self.bottleneck and len(self.depths) < 1:
             raise ValueError(
                 "not bottleneck or len(depths) >= 1 must hold, "
                 f"but bottleneck is {self.bottleneck} and depths is {self.depths}"

@@ -91,10 +91,7 @@ def bucket(distance: Array, edges: Array, *, count: int) -> Array:
 
     distance: i64[T, T], edges: i64[count - count // 2 - 1] -> i64[T, T]
     """
-    index = jnp.minimum(distance, count // 2) + jnp.sum(
-        (distance[..., None] >= edges).astype(int), axis=-1
-    )
-    return index
+    return jnp.minimum(distance, count // 2) + jnp.sum(distance[..., None] >= edges, axis=-1)
 
 
 def relative_bias(
@@ -145,8 +142,8 @@ def dot_product_attention(
 ) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
-    q: [B, heads, T, e], k: [B, kv_heads, U, e], v: [B, kv_heads, U, f], mask: bool[B, M0, M1, U],
-    bias: [N0, T, U]
+    q: [B, heads, T, e], k: [B, kv_heads, U, e], v: [B, kv_heads, U, f], mask: bool[B, *M, U],
+    bias: [*N, T, U]
     -> [B, heads, T, f]
     """
     e = q.shape[3]
@@ -158,7 +155,7 @@ def dot_product_attention(
         unseen = jnp.max(scores, axis=-1, keepdims=True) == -jnp.inf  # bool[B, heads, T, 1]
         y = jnp.where(unseen, 0.0, jax.nn.softmax(jnp.where(unseen, 0.0, scores), axis=-1)) @ v
     else:
-        mask = jnp.any(mask, axis=-1, keepdims=True)  # bool[B, M0, M1, 1]
+        mask = jnp.any(mask, axis=-1, keepdims=True)  # bool[B, *M, 1]
         y = jnp.where(mask, jax.nn.softmax(scores, axis=-1), 0.0) @ v
     return y
 
@@ -175,7 +172,7 @@ def dot_product_attention_2(
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
     q: [B, heads, T, e], k: [B, kv_heads, U, e], v: [B, kv_heads, U, f], mask: bool[T, U],
-    bias: [N0, T, U]
+    bias: [*N, T, U]
     -> [B, heads, T, f]
     """
     e = q.shape[3]
@@ -214,20 +211,18 @@ def attention(
     q = linear(params["q"], x).reshape(B, T, heads, head).swapaxes(1, 2)  # [B, heads, T, head]
     k = linear(params["k"], memory).reshape(B, S, heads, head).swapaxes(1, 2)  # [B, heads, S, head]
     v = linear(params["v"], memory).reshape(B, S, heads, head).swapaxes(1, 2)
-    if bias is not None:
-        if mask is not None:
-            y = dot_product_attention(q, k, v, mask, bias, scale=1.0)
-        elif causal:
+    if mask is not None:
+        y = dot_product_attention(q, k, v, mask, bias, scale=1.0)
+    elif bias is not None:
+        if causal:
             if causal_mask is None:
                 raise ValueError("causal_mask must be given")
             y = dot_product_attention_2(q, k, v, causal_mask, bias, scale=1.0)
         else:
             y = dot_product_attention_2(q, k, v, bias=bias, scale=1.0)
-    elif mask is not None:
-        y = dot_product_attention(q, k, v, mask, scale=1.0)
     else:
         y = dot_product_attention_2(q, k, v, scale=1.0)
-    return linear(params["o"], y.swapaxes(1, 2).reshape(B, T, head * heads))
+    return linear(params["o"], y.swapaxes(1, 2).reshape(B, T, heads * head))
 
 
 def feed_forward(
@@ -420,7 +415,7 @@ def init_attention(
         "q": init_linear(keys[0], d, heads * head, dtype, std=1 / math.sqrt(d * head)),
         "k": init_linear(keys[1], d, heads * head, dtype, std=1 / math.sqrt(t5_d)),
         "v": init_linear(keys[2], d, heads * head, dtype, std=1 / math.sqrt(t5_d)),
-        "o": init_linear(keys[3], head * heads, d, dtype, std=1 / math.sqrt(head * heads)),
+        "o": init_linear(keys[3], heads * head, d, dtype, std=1 / math.sqrt(heads * head)),
     }
 
 

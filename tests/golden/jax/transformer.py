@@ -103,7 +103,7 @@ def positions(state: State, x: Array) -> Array:
 def dot_product_attention(q: Array, k: Array, v: Array, mask: Array) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
-    q: [B, heads, T, e], k: [B, kv_heads, U, e], v: [B, kv_heads, U, f], mask: bool[B, M0, M1, U]
+    q: [B, heads, T, e], k: [B, kv_heads, U, e], v: [B, kv_heads, U, f], mask: bool[B, *M, U]
     -> [B, heads, T, f]
     """
     e = q.shape[3]

@@ -99,7 +99,7 @@ class ResNet(nn.Module):
         classes: int = 1000,
     ) -> None:
         super().__init__()
-        if not (not bottleneck or len(depths) >= 1):
+        if bottleneck and len(depths) < 1:
             raise ValueError(
                 "not bottleneck or len(depths) >= 1 must hold, "
                 f"but bottleneck is {bottleneck} and depths is {depths}"

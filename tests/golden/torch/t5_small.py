@@ -18,7 +18,7 @@ class Attention(nn.Module):
         self.q = nn.Linear(d, heads * head, bias=False)
         self.k = nn.Linear(d, heads * head, bias=False)
         self.v = nn.Linear(d, heads * head, bias=False)
-        self.o = nn.Linear(head * heads, d, bias=False)
+        self.o = nn.Linear(heads * head, d, bias=False)
 
     def forward(
         self,
@@ -33,12 +33,15 @@ class Attention(nn.Module):
         q = self.q(x).unflatten(-1, (self.heads, self.head)).transpose(1, 2)  # [B, heads, T, head]
         k = self.k(memory).unflatten(-1, (self.heads, self.head)).transpose(1, 2)
         v = self.v(memory).unflatten(-1, (self.heads, self.head)).transpose(1, 2)
-        if bias is not None:
-            if mask is not None:
+        if mask is not None:
+            if bias is not None:
                 attention = F.scaled_dot_product_attention(
                     q, k, v, attn_mask=bias.masked_fill(~mask, float("-inf")), scale=1.0
                 )
-            elif self.causal:
+            else:
+                attention = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
+        elif bias is not None:
+            if self.causal:
                 if causal_mask is None:
                     raise ValueError("causal_mask must be given")
                 attention = F.scaled_dot_product_attention(
@@ -46,8 +49,6 @@ class Attention(nn.Module):
                 )
             else:
                 attention = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
-        elif mask is not None:
-            attention = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
         else:
             attention = F.scaled_dot_product_attention(q, k, v, scale=1.0)
         return self.o(attention.transpose(1, 2).flatten(2))
@@ -106,7 +107,7 @@ def bucket(distance: Tensor, edges: Tensor, count: int) -> Tensor:
     compiler computes, so no rounding decides.
     """
     # distance: i64[T, T], edges: i64[count - count // 2 - 1] -> i64[T, T]
-    return distance.clamp(max=count // 2) + (distance.unsqueeze(-1) >= edges).long().sum(dim=-1)
+    return distance.clamp(max=count // 2) + (distance.unsqueeze(-1) >= edges).sum(dim=-1)
 
 
 def relative_bias(
@@ -329,6 +330,6 @@ class T5(nn.Module):
             elif name.endswith(".q.weight"):
                 nn.init.normal_(parameter, std=1 / math.sqrt(self.d * self.head))
             elif name.endswith(".o.weight"):
-                nn.init.normal_(parameter, std=1 / math.sqrt(self.head * self.heads))
+                nn.init.normal_(parameter, std=1 / math.sqrt(self.heads * self.head))
             elif name.endswith(".wo.weight"):
                 nn.init.normal_(parameter, std=1 / math.sqrt(self.ff))
