@@ -4,7 +4,8 @@ in structure."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from pathlib import PurePath
 
 from dlc.emit.names import camel, identifier, snake, told_apart, unique
 from dlc.ir.nodes import Function, walk
@@ -23,13 +24,25 @@ def name_classes(classes: Sequence[Class], initials: Mapping[str, str]) -> None:
     for base, group in forms.items():
         plain = min(group, key=lambda each: len(_labels(each)))
         for each in group:
-            differences = _differences(each, plain, group)
-            each.name = (
-                unique(base, taken)
-                if each is plain
-                else told_apart(base, differences, taken, is_class=each.is_class)
-            )
+            each.name = unique(base, taken) if each is plain else _other_name(base, each, plain, group, taken)
             taken.add(each.name)
+
+
+def _other_name(base: str, made: Class, plain: Class, group: Sequence[Class], taken: Container[str]) -> str:
+    """The name of a further class of one base: by the spec that it comes from, or what it has."""
+    own = _of_its_file(base, made, [each for each in group if each is not made])
+    if own and own not in taken:
+        return own
+    return told_apart(base, _differences(made, plain, group), taken, is_class=made.is_class)
+
+
+def _of_its_file(base: str, made: Class, others: Sequence[Class]) -> str:
+    """A name with that of the spec that it comes from: `Llama2Attention`, where another spec has an attention too; "" for forms of one."""
+    file = made.function.span.file
+    if made.function.library or not file or any(each.function.span.file == file for each in others):
+        return ""
+    stem = camel(PurePath(file).stem)
+    return identifier(f"{stem}{base}" if made.is_class else f"{snake(stem)}_{base}")
 
 
 def _base(made: Class, initials: Mapping[str, str]) -> str:

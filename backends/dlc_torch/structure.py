@@ -420,6 +420,7 @@ class Builder:
             ordered = sorted(_spread(items), key=lambda each: each[0])
             return (Seq(tuple(self.made(each) for _, each in ordered), "[]"),)
         parts = [self._turns(group) if group[0].turns else self.made(group[0]) for group in together]
+        parts = _as_one(parts, together) or parts
         if len(parts) == 1 and isinstance(parts[0], Gen):
             return (parts[0],)
         if len(parts) > 1 and len({transform(part, anyhow) for part in parts}) == 1:
@@ -456,6 +457,19 @@ class Builder:
             pairs += ((Text(label), made) for label in labels_of(each))
         parts += [Pairs(tuple(pairs))] if pairs or not parts else []
         return (reduce(lambda one, other: Binary("|", one, other), parts),)
+
+
+def _as_one(parts: Sequence[Expr], groups: Sequence[Sequence[Node]]) -> list[Expr] | None:
+    """Elements that are all made alike, be it in turns or by themselves, as one generator: of `layers - 1` and the last one `layers`."""
+    if not any(isinstance(part, Gen) for part in parts) or any(len(group) != 1 for group in groups):
+        return None
+    made = [part.element if isinstance(part, Gen) else part for part in parts]
+    if any(isinstance(part, Gen) and (part.variable != "_" or part.parts is not None) for part in parts):
+        return None
+    if len({transform(each, anyhow) for each in made}) != 1:
+        return None
+    count = sum((group[0].turns[0] if group[0].turns else 1 for group in groups), start=0)
+    return [Gen(made[0], "_", Call(Word("range"), (Num(count, "count"),)))]
 
 
 def _turning(node: Node) -> Expr:

@@ -68,8 +68,9 @@ def _named(expr: Expr) -> str:
 
 def _fits(expr: Expr, indent: int) -> bool:
     named = _named(expr) if isinstance(expr, Binary) else ""
-    if named.startswith("(") and len(INDENT) * indent + len("x = ") + len(named) > WIDEST:
-        return False  # the formatter would break it in the brackets of its last call, behind `(a + b).call(`
+    ends_in_a_call = named.startswith("(") or (isinstance(expr, Binary) and isinstance(expr.right, Call))
+    if ends_in_a_call and len(INDENT) * indent + len("x = ") + len(named) > WIDEST:
+        return False  # the formatter would break it in the brackets of its last call, behind `(a + b).call(` or `a + call(`
     match expr:
         case Call(Word(), (Seq(items, "[]"), *_)) if len(items) > 2:
             # Parts that are short each may stand on lines of their own.
