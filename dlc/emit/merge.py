@@ -384,7 +384,8 @@ def _missing(member: Member) -> int:
 def _untold(kinds: Sequence[Kind]) -> list[list[Kind]]:
     """Members by what no condition of the source can tell: a function or a module that they are given, how many turns their loops over a
     list, or a number of times, have, where these are written out. Those that differ in it stay apart, since any condition that parts
-    them does so by chance. A loop that only some have is behind a condition."""
+    them does so by chance. A loop that only some have is behind a condition. So do those that hold nothing: whoever calls them has no
+    instance, which others are."""
     found: dict[Any, list[Kind]] = {}
     turns = [_turns(kind[0].function) for kind in kinds]
     everywhere = set.intersection(*(set(each) for each in turns)) if turns else set()
@@ -392,7 +393,8 @@ def _untold(kinds: Sequence[Kind]) -> list[list[Kind]]:
         function = kind[0].function
         told = {each.name for each in function.settings}
         counts = frozenset((loop, own[loop]) for loop in everywhere)
-        key = tuple(each for each in function.static if each[0] not in told), counts
+        is_held = bool(function.params or function.children)
+        key = tuple(each for each in function.static if each[0] not in told), counts, is_held
         found.setdefault(key, []).append(kind)
     return list(found.values())
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from dlc.emit.checks import Check
 from dlc.emit.layout import INDENT
+from dlc.emit.layout import WIDTH as LINE
 from dlc.emit.statements import Assign, If, Loop, Stmt, Store, expressions
 from dlc.emit.tree import (
     Binary,
@@ -68,9 +69,12 @@ def _named(expr: Expr) -> str:
 
 def _fits(expr: Expr, indent: int) -> bool:
     named = _named(expr) if isinstance(expr, Binary) else ""
-    ends_in_a_call = named.startswith("(") or (isinstance(expr, Binary) and isinstance(expr.right, Call))
-    if ends_in_a_call and len(INDENT) * indent + len("x = ") + len(named) > WIDEST:
-        return False  # the formatter would break it in the brackets of its last call, behind `(a + b).call(` or `a + call(`
+    width = len(INDENT) * indent + len("x = ") + len(named)
+    # The formatter would break it in the brackets of its last call, behind `(a + b).call(` or `a + call(`.
+    if named.startswith("(") and width > WIDEST:
+        return False
+    if isinstance(expr, Binary) and isinstance(expr.right, Call) and width > LINE:
+        return False
     match expr:
         case Call(Word(), (Seq(items, "[]"), *_)) if len(items) > 2:
             # Parts that are short each may stand on lines of their own.

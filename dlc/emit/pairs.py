@@ -55,6 +55,7 @@ class Pair:
         results = ([yes.get(name, "") for name in names], [no.get(name, "") for name in names])
         body, outputs = self._block(self.yes.body, self.no.body, *results)
         self._check_places()
+        _check_known(body, {value.name for value in inputs}, outputs)
         params = _union(self.yes.params, self.no.params, self.condition)
         children = _union(self.yes.children, self._own(self.no.children), self.condition)
         _check_alone((*params, *children))
@@ -628,6 +629,19 @@ def _check_alone(parts: Sequence[Param | Child]) -> None:
     for each, place in zip(parts, places, strict=True):
         if each.when is not None and places.count(place) == 1 and len(around[place.partition(".")[0]]) > 1:
             raise Apart
+
+
+def _check_known(body: Sequence[Op], known: set[str], results: Sequence[str]) -> None:
+    """Whatever is read has been made, where it is read: choices within choices may have no common form."""
+    known = set(known)
+    for op in body:
+        if not known.issuperset(name for name in op.inputs if name):
+            raise Apart
+        for region in (each for each in (op.region, op.otherwise) if each is not None):
+            _check_known(region.body, known | {value.name for value in region.args}, region.results)
+        known.update(value.name for value in op.outputs)
+    if not known.issuperset(name for name in results if name):
+        raise Apart
 
 
 def _replaces(yes: Param | Child, no: Param | Child) -> bool:

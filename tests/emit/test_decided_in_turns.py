@@ -77,6 +77,17 @@ model M(d: int = 8, mode: str = "up", by: int = 2)(x: [B, d]) -> [B, d] {
     return x |> linear(d) as fc |> scaled(mode, by)
 }
 """,
+    "a module that holds nothing there": """
+module Norm(kind: str)(x: [B, d]) -> [B, d] {
+    if kind == "layer" { return x |> layer_norm as ln }
+    return x
+}
+module Block(d: int, norm: str)(x: [B, d]) -> [B, d] { return x + (x |> Norm(norm) as norm |> linear(d) as fc) }
+model M(d: int = 8, layers: int = 2, norm: str = "layer", last: str = "none")(x: [B, d]) -> [B, d] {
+    for i in range(layers) as h { x = x |> Block(d, norm) as block }
+    return x |> Norm(last) as final
+}
+""",
     "turns within turns": """
 module Cell(d: int, k: int)(x: [B, d]) -> [B, d] { return x + (x |> linear(d) as up |> tanh) * (1 / k) }
 model M(stem: int = 4, depths: list[int] = [2, 2], grow: int = 2, by: list[float] = [0.5, 1.0], k: int = 3)(x: [B, 8]) -> _
@@ -97,6 +108,7 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
     "a switch of a loop that is fixed": [{"gate": True}, {"act": "none"}, {"widths": [8], "strides": [1]}],
     "decided on one side": [{"n": 7}, {"wide": False}, {"n": 7, "wide": False}, {"n": 5, "d": 6}],
     "a word that decides below": [{"mode": "down"}, {"by": 5}, {"mode": "down", "by": 3}],
+    "a module that holds nothing there": [{"layers": 7}, {"norm": "none"}, {"last": "layer"}, {"d": 6}],
     "turns within turns": [
         {"stem": 3},
         {"grow": 3},
@@ -259,3 +271,35 @@ def test_what_jax_prepares_in_some_cases(change: dict[str, Any]) -> None:
         params, **({"config": config} if "config:" in text.partition("def prepare(")[2][:60] else {})
     )
     np.testing.assert_allclose(module.apply(params, **given, config=config), expected, rtol=1e-4, atol=1e-5)
+
+
+CHAINED = """
+module B(out: int, exp: int, short: bool)(x: [B, c]) -> [B, out] {
+    y = x
+    if exp > 1 { y = y |> linear(exp * c, bias=false) as expand |> relu }
+    y = y |> linear(out, bias=false) as project
+    if short and c == out { y = y + x } else if short { y = y + (x |> linear(out, bias=false) as short) }
+    return y
+}
+model M(widths: list[int] = [4, 6, 6, 8], exp: int = 2, short: bool = true)(x: [B, 8]) -> _
+    where len(widths) >= 2
+{
+    for i, w in enumerate(widths) as b { x = x |> B(w, exp if i > 0 else 1, short) as block }
+    return x
+}
+"""
+
+
+@pytest.mark.parametrize("backend", OUTPUTS)
+def test_decisions_behind_decisions_with_joined_layers(backend: str) -> None:
+    """From -O2 on layers that read one value are one, on some sides of a condition: what a side makes is known there alone."""
+    model = dlc.loads(CHAINED)["M"]
+    (text,) = map(str, model.emit(backend, optimize=2).files.values())
+    module, weights = executed(text), generic_weights(model.program)
+    (expected,) = run(model.program, weights, {"x": X}, precision="f64").values()
+    if backend == "torch":
+        found = OUTPUTS[backend](module, {}, weights, X)
+    else:
+        params = module.from_flat(weights)
+        found = module.apply(module.prepare(params) if hasattr(module, "prepare") else params, X)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
