@@ -78,7 +78,6 @@ module A(d: int, heads: int, window: int = none)(x: [B, T, d], m: [B, U, d]) -> 
 @pytest.mark.parametrize("window", ["none", "2"])
 def test_a_query_that_sees_itself_sees_something(window: str) -> None:
     own = f"model M(d: int = 8, w: int = {window})(x: [B, T, d]) -> _ {{ return A(d, 2, w)(x, x) as a }}\n"
-    own = own.replace("w: int = none", "w: int = none")
     text = emitted(
         ATTENTION.replace("m: [B, U, d]", "m: [B, T, d]")
         .replace("B U (h", "B T (h")
@@ -88,6 +87,12 @@ def test_a_query_that_sees_itself_sees_something(window: str) -> None:
     )
     assert "jnp.any" not in text
     assert "jax.nn.softmax(scores, axis=-1) @ v" in text
+
+
+def test_a_window_of_nothing_is_refused() -> None:
+    text = "model M(w: int = 0)(x: [B, T, 4]) -> _ { return attention(x, x, x, causal=true, window=w) }\n"
+    (found,) = dlc.loads(text).check()
+    assert "a window holds 1 key or more" in str(found)
 
 
 def test_of_other_lengths_some_may_see_nothing() -> None:
