@@ -477,7 +477,7 @@ class _Run:
         """The best weights so far are the ones beside the checkpoints, which have the latest."""
         if self.kept:
             for name, tensors in setups.split(self.plan, self.kept)[0].items():
-                write_file(self.out / f"{name}.safetensors", tensors)
+                write_file(self.out / f"{name}.safetensors", tensors, staging=run_folder.STAGING)
 
     @contextmanager
     def _writing(self, step: int) -> Iterator[None]:
