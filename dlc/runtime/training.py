@@ -116,7 +116,7 @@ class Result:
         lines += [f"train     {self.training.text()}"] if self.training else []
         lines += [f"evaluate  {self.evaluation.text()}"] if self.evaluation else []
         if self.best is not None:
-            lines += [f"best      {self.best.name} {self.best.value:.4f} after step {self.best.step:,}"]
+            lines += [f"best      {self.best.text()}"]
         lines += [f"weights   {path}" for path in self.weights.values()]
         return "\n".join(lines)
 

@@ -105,7 +105,9 @@ def as_trained(source: Named, trained: Named, known: Mapping[str, Any]) -> Named
     the training data: it may have been changed since."""
     if FEATURES not in known or source.args.get(FEATURES) != trained.args.get(FEATURES):
         return source
-    return Named(source.name, {**source.args, FEATURES: known[FEATURES]}) if FEATURES in source.args else source
+    return (
+        Named(source.name, {**source.args, FEATURES: known[FEATURES]}) if FEATURES in source.args else source
+    )
 
 
 def check_measured(block: TrainBlock, held: Batches, loss: float) -> None:

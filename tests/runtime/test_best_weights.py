@@ -85,7 +85,11 @@ def test_ends_when_it_gets_no_better(best: str, name: str, take: object, backend
     kept, meant = load_file(folder / "run/net.safetensors"), load_file(folder / "again/net.safetensors")
     for path, value in meant.items():
         np.testing.assert_array_equal(kept[path], value, err_msg=path)
-    assert "best      " in result.text()
+    end = "highest" if take is max else "lowest"
+    assert (
+        f"best      {name} {values[values.index(take(values))]:.4f} after step {first}, the {end}\n"
+        in result.text()
+    )
 
 
 def test_goes_on_as_if_it_had_not_been_stopped(folder: Path) -> None:
