@@ -401,7 +401,7 @@ class _Loop:
         ]
         lines += ['            print(f"step {done}/{total}{shown}", flush=True)']
         if script.held_out is not None:
-            lines += [f"        if {common.due(script, 'eval_every', 'EVALUATE_EVERY')}:"]
+            lines += [f"        if {common.is_evaluated(script)}:"]
             lines += ["            measured = evaluate(model, held_out, args.device)"]
             lines += [
                 '            shown = "".join(f"  {name} {value:.4f}" for name, value in measured.items())'
@@ -415,7 +415,7 @@ class _Loop:
             items = f"({weights}).items()" if self.turns.is_narrow else f"{weights}.items()"
             lines += common.best_kept(script, f"{{name: each.clone() for name, each in {items}}}")
             saved += ["best"]
-        lines += layout(f"if {common.due(script, 'checkpoint_every', 'SAVE_EVERY', over)}:", 2)
+        lines += layout(f"if {common.is_saved(script)}:", 2)
         lines += layout(f"save(checkpoint, done, {', '.join(saved)})", 3)
         if over:
             lines += [f"        if {over}:", "            break"]
