@@ -448,7 +448,7 @@ class _Loop:
         ]
         lines += ['            print(f"step {done}/{total}{shown}", flush=True)']
         if script.held_out is not None:
-            lines += [f"        if {common.due(script, 'eval_every', 'EVALUATE_EVERY')}:"]
+            lines += [f"        if {common.is_evaluated(script)}:"]
             lines += [f"            measured = evaluate({trees}, held_out)"]
             lines += [
                 '            shown = "".join(f"  {name} {value:.4f}" for name, value in measured.items())'
@@ -457,7 +457,7 @@ class _Loop:
         over, saved = common.is_over(script), ", ".join(("done", *self._held))
         if script.best is not None:
             lines += common.best_kept(script, self._flat)
-        lines += layout(f"if {common.due(script, 'checkpoint_every', 'SAVE_EVERY', over)}:", 2)
+        lines += layout(f"if {common.is_saved(script)}:", 2)
         lines += layout(f"save(checkpoint, {saved})", 3)
         if over:
             lines += [f"        if {over}:", "            break"]

@@ -107,7 +107,15 @@ class Update:
         return any(len(each) > 1 for each in owners.values())
 
     def _label(self, i: int) -> str:
-        return FIXED if i == len(self.call.rules) else f"rule_{i + 1}"
+        """An optimizer's own name, with a number where an earlier one has it."""
+        if i == len(self.call.rules):
+            return FIXED
+        found = [FIXED]
+        for rule in self.call.rules[: i + 1]:
+            name = rule.optimizer.name
+            numbered = (f"{name}_{n}" for n in range(2, len(found) + 3))
+            found.append(next(each for each in (name, *numbered) if each not in found))
+        return found[-1]
 
     def labelled(self) -> Lines:
         lines = [f"def {self.label}(path: tuple[Any, ...], _: Array) -> str:"]

@@ -131,7 +131,10 @@ class _Loop:
         self.script = script
         self.turns = turns
         self.model = model
-        self.written = dict(zip(turns.names, rules, strict=True))
+        # One that is written out has no other rule beside its own.
+        by_rule = {id(rule): each for rule, each in zip(turns.rules, rules, strict=True)}
+        kinds = [turns.optimizers(call) for call in turns.updates]
+        self.written = {name: by_rule[id(found[0])] for each in kinds for name, found in each.items()}
         self.words: dict[tuple[str, ...], str] = {}  # lists of names that have one
 
     def blocks(self) -> Iterator[Lines]:
@@ -311,8 +314,8 @@ class _Loop:
             named = "kept.items()" if self.turns.is_narrow else "model.state_dict(keep_vars=True).items()"
             lines += layout(f"names = {{each: name for name, each in {named}}}", 1)
         for call in self.turns.updates:
-            for i, rule in enumerate(call.rules):
-                lines += self._optimizer(self.turns.name(call, i), rule, call)
+            for name, rules in self.turns.optimizers(call).items():
+                lines += self._optimizer(name, rules, call)
         for name in self.turns.scalers:
             lines += layout(f"{name} = torch.amp.GradScaler(torch.device(args.device).type)", 1)
         if script.best is not None:
@@ -343,41 +346,57 @@ class _Loop:
             return "whole.state_dict()"
         return "model.state_dict() | kept" if self.turns.is_narrow else "model.state_dict()"
 
-    def _optimizer(self, name: str, rule: Rule, call: Call) -> Lines:
-        kind, args, defaults = self._called(name, rule)
-        rate = {"lr": float(rule.lr)} if isinstance(rule.lr, float | int) else {}
-        selected, lines = self._selection(rule), list[str]()
-        whole = "kept" if self.turns.is_narrow else "model"
-        trained = "kept.values()" if self.turns.is_narrow else "model.parameters()"
-        if selected is not None:
-            condition = selected.condition("name")
-            if len(condition) > SHORT:
-                words = self.words.get(selected.words)
-                if words is None:
-                    words = self.words[selected.words] = f"{name}_names"
-                    lines += layout(f"{words} = {common.literal(selected.words)}", 1)
-                condition = selected.condition("name", words)
-            trained = f"parameters({whole}, lambda name: {condition})"
-        given = [trained]
-        if rule.draws:
+    def _optimizer(self, name: str, rules: Sequence[Rule], call: Call) -> Lines:
+        """An optimizer; where there are several rules, each is a group of parameters with arguments of its own."""
+        lines: Lines = []
+        trained = [self._chosen(name, rule, lines) for rule in rules]
+        kind, defaults = self._called(name, rules[0])
+        args = [self._args(name, rule) for rule in rules]
+        shared = {
+            key: each for key, each in args[0].items() if all(key in a and a[key] == each for a in args)
+        }
+        given = [trained[0]]
+        if rules[0].draws:
             own = common.drawn_for(call, "name")
             given += ["names" if own == "name" else f"{{each: {own} for each, name in names.items()}}"]
-        made = common.called(kind, given, {**rate, **args}, defaults)
+        if len(rules) > 1:
+            own_args = [{key: each for key, each in a.items() if key not in shared} for a in args]
+            given = [f"[{', '.join(map(_group, trained, own_args))}]"]
+        made = common.called(kind, given, shared, defaults)
         return [*lines, *layout(f"{name} = {made}", 1)]
 
-    def _called(self, name: str, rule: Rule) -> tuple[str, dict[str, Any], dict[str, Any]]:
-        """The class of an optimizer, its arguments, and what goes without saying. One that is written out has no arguments but its rate."""
+    def _chosen(self, name: str, rule: Rule, lines: Lines) -> str:
+        """The parameters that a rule is for; a long list of names is bound before, once."""
+        selected = self._selection(rule)
+        if selected is None:
+            return "kept.values()" if self.turns.is_narrow else "model.parameters()"
+        condition = selected.condition("name")
+        if len(condition) > SHORT:
+            words = self.words.get(selected.words)
+            if words is None:
+                before = sum(each.startswith(f"{name}_names") for each in self.words.values())
+                words = f"{name}_names" if not before else f"{name}_names_{before + 1}"
+                self.words[selected.words] = words
+                lines += layout(f"{words} = {common.literal(selected.words)}", 1)
+            condition = selected.condition("name", words)
+        return f"parameters({'kept' if self.turns.is_narrow else 'model'}, lambda name: {condition})"
+
+    def _called(self, name: str, rule: Rule) -> tuple[str, dict[str, Any]]:
+        """The class of an optimizer, and what goes without saying."""
         written = self.written[name]
         if written is not None:
-            return common.pascal(written.name), {}, {}
+            return common.pascal(written.name), {}
         kind, defaults = OPTIMIZERS[rule.optimizer.name]
+        return f"torch.optim.{kind}", defaults
+
+    def _args(self, name: str, rule: Rule) -> dict[str, Any]:
+        """What an optimizer is given by a rule. One that is written out has no arguments but its rate."""
+        rate = {"lr": float(rule.lr)} if isinstance(rule.lr, float | int) else {}
+        if self.written[name] is not None:
+            return rate
         given = rule.optimizer.args.items()
         args = {key: tuple(each) if isinstance(each, list) else each for key, each in given}
-        return (
-            f"torch.optim.{kind}",
-            args | ({"fused": True} if rule.optimizer.name in FUSED else {}),
-            defaults,
-        )
+        return {**rate, **args, **({"fused": True} if rule.optimizer.name in FUSED else {})}
 
     def _selection(self, rule: Rule) -> common.Selection | None:
         return common.selection(rule.paths, self.turns.known)
@@ -401,7 +420,7 @@ class _Loop:
         ]
         lines += ['            print(f"step {done}/{total}{shown}", flush=True)']
         if script.held_out is not None:
-            lines += [f"        if {common.due(script, 'eval_every', 'EVALUATE_EVERY')}:"]
+            lines += [f"        if {common.is_evaluated(script)}:"]
             lines += ["            measured = evaluate(model, held_out, args.device)"]
             lines += [
                 '            shown = "".join(f"  {name} {value:.4f}" for name, value in measured.items())'
@@ -415,7 +434,7 @@ class _Loop:
             items = f"({weights}).items()" if self.turns.is_narrow else f"{weights}.items()"
             lines += common.best_kept(script, f"{{name: each.clone() for name, each in {items}}}")
             saved += ["best"]
-        lines += layout(f"if {common.due(script, 'checkpoint_every', 'SAVE_EVERY', over)}:", 2)
+        lines += layout(f"if {common.is_saved(script)}:", 2)
         lines += layout(f"save(checkpoint, done, {', '.join(saved)})", 3)
         if over:
             lines += [f"        if {over}:", "            break"]
@@ -426,3 +445,9 @@ class _Loop:
             file = f'args.out / "{name}.safetensors"'
             lines += layout(f'save_file(below("{path}.", {weights}), {file})', 1)
         return [*lines, *common.ended(script)]
+
+
+def _group(trained: str, args: dict[str, Any]) -> str:
+    """A group of an optimizer's parameters."""
+    own = "".join(f', "{key}": {common.literal(each)}' for key, each in args.items())
+    return f'{{"params": {trained}{own}}}'

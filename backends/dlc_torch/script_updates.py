@@ -35,7 +35,16 @@ class Turns:
     @property
     def names(self) -> list[str]:
         """The optimizers."""
-        return [self.name(call, i) for call in self.updates for i in range(len(call.rules))]
+        return [name for call in self.updates for name in self.optimizers(call)]
+
+    def optimizers(self, call: Call) -> dict[str, list[Rule]]:
+        """The optimizers of an update by name, with the rules of their groups of parameters: rules that say one of PyTorch's are groups of
+        one optimizer."""
+        found: dict[object, list[Rule]] = {}
+        for i, rule in enumerate(call.rules):
+            found.setdefault(i if rule.forms else rule.optimizer.name, []).append(rule)
+        base = "optimizer" if self.single else f"{identifier(call.entry)}_optimizer"
+        return {base if i == 0 else f"{base}_{i + 1}": rules for i, rules in enumerate(found.values())}
 
     @property
     def scalers(self) -> list[str]:
@@ -50,10 +59,6 @@ class Turns:
         """Whether the loop asks what an optimizer trains."""
         together = self.script.settings["clip_norm"] is not None or self.script.loss_scale is not None
         return not self.single or (together and not self.trains_all)
-
-    def name(self, call: Call, i: int) -> str:
-        base = "optimizer" if self.single else f"{identifier(call.entry)}_optimizer"
-        return base if i == 0 else f"{base}_{i + 1}"
 
     def lines(self) -> Lines:
         script = self.script
@@ -113,7 +118,7 @@ class Turns:
         """What stands before the batches of an update."""
         together = call.together
         assert together is not None
-        steps = [f"{self.name(call, i)}.zero_grad()" for i in range(len(call.rules))]
+        steps = [f"{name}.zero_grad()" for name in self.optimizers(call)]
         if together.counts:
             counted = f"{together.counts}({self.given(together.counted_of)}) for batch in parts"
             steps += ["# What the loss of all of them is divided by."]
@@ -183,7 +188,7 @@ class Turns:
 
     def _all_added(self, call: Call, indent: int, count: str, total: str) -> Lines:
         """What is done when all batches of an update are added up."""
-        steps = self._moved(call, [self.name(call, i) for i in range(len(call.rules))], count, total)
+        steps = self._moved(call, count, total)
         steps += ["give_values(model, kept)"] if self.is_narrow else []
         if not self.single:
             steps += [f"found = {self.numbers(call, 'sums')}"]
@@ -246,19 +251,19 @@ class Turns:
     def _update(self, call: Call) -> Lines:
         lines, indent, count, total = common.pace(call, 2)
         lines += common.drawn_anew(call, indent, several=False, given=on_device)
-        optimizers = [self.name(call, i) for i in range(len(call.rules))]
         if self.is_narrow:
-            return [*lines, *self._narrow_update(call, optimizers, indent, count, total)]
-        steps = [f"{_result(call)} = {self.run(call)}", *(f"{name}.zero_grad()" for name in optimizers)]
+            return [*lines, *self._narrow_update(call, indent, count, total)]
+        begun = (f"{name}.zero_grad()" for name in self.optimizers(call))
+        steps = [f"{_result(call)} = {self.run(call)}", *begun]
         only = "" if self.single else f"inputs={self._trained(call)}"
         steps += [f"{_read(call, 'loss')}.backward({only})"]
-        steps += self._moved(call, optimizers, count, total)
+        steps += self._moved(call, count, total)
         steps += [] if self.single else [f"values |= {values(call, call.outputs)}"]
         return [*lines, *_laid_out(steps, indent)]
 
     def _trained(self, call: Call) -> str:
         """What an update trains."""
-        return " + ".join(f"held({self.name(call, i)})" for i in range(len(call.rules)))
+        return " + ".join(f"held({name})" for name in self.optimizers(call))
 
     def _is_wide(self, call: Call) -> bool:
         """Whether a loss is f32 by itself."""
@@ -275,10 +280,10 @@ class Turns:
         whole = "kept.values()" if self.is_narrow else "model.parameters()"
         return whole if self.single and self.trains_all else self._trained(call)
 
-    def _moved(self, call: Call, optimizers: Sequence[str], count: str, total: str) -> list[str]:
+    def _moved(self, call: Call, count: str, total: str) -> list[str]:
         """What is done with gradients."""
-        steps = self._clipped(call)
-        moved = [*steps, *self._stepped(call, optimizers, count, total)]
+        steps, optimizers = self._clipped(call), [*self.optimizers(call)]
+        moved = [*steps, *self._stepped(call, count, total)]
         if not self.is_dynamic:
             every = self._every_trained(call)
             divided = [f"for each in {every}:", "    each.grad.mul_(1 / LOSS_SCALE)"]
@@ -301,25 +306,25 @@ class Turns:
             return []
         return [f"nn.utils.clip_grad_norm_({self._every_trained(call)}, CLIP_NORM)"]
 
-    def _stepped(self, call: Call, optimizers: Sequence[str], count: str, total: str) -> Lines:
+    def _stepped(self, call: Call, count: str, total: str) -> Lines:
         """Rates, and the optimizers' steps."""
         steps = []
-        for name, rule in zip(optimizers, call.rules, strict=True):
-            if rule.lr is not None and not isinstance(rule.lr, float | int):
-                steps += [f"for group in {name}.param_groups:"]
-                steps += [f'    group["lr"] = {common.rate(rule, count, total)}']
-            steps += [f"{name}.turn = {count}"] if rule.draws else []
+        for name, rules in self.optimizers(call).items():
+            rates = [common.rate(rule, count, total) if is_scheduled(rule) else "" for rule in rules]
+            if rates[0] and len({*rates}) == 1:
+                steps += [f"for group in {name}.param_groups:", f'    group["lr"] = {rates[0]}']
+            else:
+                steps += [f'{name}.param_groups[{i}]["lr"] = {rate}' for i, rate in enumerate(rates) if rate]
+            steps += [f"{name}.turn = {count}"] if rules[0].draws else []
             steps += [f"{self.scaler(call)}.step({name})" if self.is_dynamic else f"{name}.step()"]
         return steps
 
-    def _narrow_update(
-        self, call: Call, optimizers: Sequence[str], indent: int, count: str, total: str
-    ) -> Lines:
+    def _narrow_update(self, call: Call, indent: int, count: str, total: str) -> Lines:
         """Gradients in the narrow dtype, steps in f32."""
         steps = [f"{_result(call)} = {self.run(call)}", "model.zero_grad()"]
         wide = "" if self._is_wide(call) else ".float()"
         steps += [f"{self._scaled(call, _read(call, 'loss') + wide)}.backward()"]
-        steps += ["take_gradients(model, kept)", *self._moved(call, optimizers, count, total)]
+        steps += ["take_gradients(model, kept)", *self._moved(call, count, total)]
         steps += ["give_values(model, kept)"]
         steps += [] if self.single else [f"values |= {values(call, call.outputs)}"]
         return _laid_out(steps, indent)
@@ -337,6 +342,11 @@ class Turns:
             return f"settle({', '.join(('model', 'whole', *given))})"
         method = f"model.{identifier(call.entry)}" if call.entry else "model"
         return f"{method}({self.given(call.inputs)})"
+
+
+def is_scheduled(rule: Rule) -> bool:
+    """Whether its rate is another one in each step."""
+    return rule.lr is not None and not isinstance(rule.lr, float | int)
 
 
 def on_device(rows: str) -> str:

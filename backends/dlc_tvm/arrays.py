@@ -21,7 +21,8 @@ SHARED = frozenset({"f64", "f32", "f16", "i64", "i32", "i16", "i8", "u8", "bool"
 
 def to_tensor(array: Array, dtype: str, device: str = "cpu") -> Any:
     """A tensor of one of the IR's dtypes, over the array's own memory where that will do."""
-    array = array.astype(numpy_dtype(dtype), copy=False)
+    with np.errstate(over="ignore"):  # what f16 has no number for is infinite
+        array = array.astype(numpy_dtype(dtype), copy=False)
     if device == "cpu" and dtype in SHARED:
         return tensor(array)
     content = np.ascontiguousarray(array)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tvm import te, tirx
@@ -24,6 +24,48 @@ def reduce(function: Callable[..., Any], empty: float) -> Row:
         return function(x, axis=list(axis), keepdims=keepdims)
 
     return row
+
+
+def total(e: Emission, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+    """A sum."""
+    plain = reduce(R.sum, 0)
+    if "float" not in str(x.ty.dtype) or any(constant(each) == 0 for each in x.ty.shape):
+        return plain(e, x, axis=axis, keepdims=keepdims)
+    x, axes = _in_stages(e, R.sum, x, axis)
+    return plain(e, x, axis=axes, keepdims=keepdims)
+
+
+STAGE = 256  # numbers that are added up one after the other, where it can be chosen
+
+
+def _in_stages(e: Emission, function: Any, x: Any, axis: Iterable[int]) -> tuple[Any, tuple[int, ...]]:
+    """What is left to be summed (or averaged) over which axes, when sums over parts are made: added up one after the other, thousands of
+    numbers lose half of their digits, as where the slopes of a norm are summed over all pixels of a batch."""
+    axes = sorted({each % int(x.ty.ndim) for each in axis})
+    rest = [*axes]
+    while rest and _is_long([x.ty.shape[each] for each in rest]):
+        last = rest.pop()
+        x = _halved(e, function, x, last)
+        if rest:
+            x = e.emit(function(x, axis=[last], keepdims=True))
+    return x, tuple(axes)
+
+
+def _is_long(sizes: Sequence[Any]) -> bool:
+    """Of several axes one that is not known counts as long; it can't be parted where it stands alone."""
+    known = [constant(each) for each in sizes]
+    return math.prod(each for each in known if each) > STAGE if None not in known else len(known) > 1
+
+
+def _halved(e: Emission, function: Any, x: Any, axis: int) -> Any:
+    """An axis of so many elements that their root is a stage, as sums of pieces of it."""
+    shape = list(x.ty.shape)
+    length = constant(shape[axis]) or 0
+    count = max((each for each in range(2, math.isqrt(length) + 1) if length % each == 0), default=1)
+    if length <= 4 * STAGE or count == 1:
+        return x
+    pieces = e.emit(R.reshape(x, [*shape[:axis], count, length // count, *shape[axis + 1 :]]))
+    return e.emit(function(pieces, axis=[axis + 1]))
 
 
 def reduce_bools(function: Callable[..., Any], empty: bool) -> Row:
@@ -119,7 +161,8 @@ def mean(e: Emission, x: Any, axis: Any, keepdims: bool) -> Any:
     if any(constant(x.ty.shape[each % rank]) == 0 for each in axes):
         return e.filled(math.nan)  # TVM stops at the constant 0 that it would divide by
     wide = e.cast(x, "float32" if e.dtype in NARROW else e.dtype)
-    found = R.mean(wide, axis=[each % rank for each in axes], keepdims=keepdims)
+    wide, left = _in_stages(e, R.mean, wide, axes)
+    found = R.mean(wide, axis=[*left], keepdims=keepdims)
     return R.astype(e.emit(found), e.dtype) if e.dtype in NARROW else found
 
 

@@ -47,7 +47,7 @@ ELEMENTWISE: Mapping[str, Row] = {
 }
 
 REDUCTIONS: Mapping[str, Row] = {
-    "sum": wide(reduce(R.sum, 0)),
+    "sum": wide(reductions.total),
     "prod": wide(reduce(R.prod, 1)),
     "max": reductions.extreme(R.max, operator.gt, -math.inf),
     "min": reductions.extreme(R.min, operator.lt, math.inf),

@@ -27,8 +27,28 @@ def files(kind: str, name: str) -> dict[str, str | bytes]:
     project = PROJECTS[kind]
     spec = (projects_path() / f"{kind}.dl").read_text(encoding="utf-8")
     data = {f"data/{file}": content for file, content in project.data().items()}
-    readme = _README.format(name=name, title=project.title, about=project.about, ask=project.ask)
+    commands = _commands(name, project.ask)
+    readme = _README.format(name=name, title=project.title, about=project.about, commands=commands)
     return {f"{name}.dl": spec, "README.md": readme, ".gitignore": "runs/\nbuild/\n", **data}
+
+
+_COMMANDS = {
+    "dlc check {name}.dl": "all that is wrong with it",
+    "dlc summary {name}.dl --dims B=1": "its layers, parameters and costs",
+    "dlc train {name}.dl --backend torch --out runs/1": "Ctrl-C saves; --resume goes on",
+    "dlc evaluate {name}.dl --weights runs/1": "the held-out data",
+    "dlc predict {name}.dl --weights runs/1 --input {ask}": "",
+    "dlc train {name}.dl --backend torch --out runs/2 --set lr=5e-3": "",
+    "dlc runs runs --html runs.html": "both side by side",
+    "dlc compile {name}.dl --backend onnx --weights runs/1/net.safetensors -o build": "",
+}
+
+
+def _commands(name: str, ask: str) -> str:
+    """The commands, and what they do at one margin."""
+    said = [(command.format(name=name, ask=ask), about) for command, about in _COMMANDS.items()]
+    margin = max(len(command) for command, about in said if about)
+    return "\n".join(f"{command.ljust(margin)}  # {about}" if about else command for command, about in said)
 
 
 _README = """# {name}
@@ -36,14 +56,7 @@ _README = """# {name}
 {title}. `{name}.dl` holds the network and its train block.
 
 ```sh
-dlc check {name}.dl                                        # all that is wrong with it
-dlc summary {name}.dl --dims B=1                           # its layers, parameters and costs
-dlc train {name}.dl --backend torch --out runs/1           # Ctrl-C saves; --resume goes on
-dlc evaluate {name}.dl --weights runs/1                    # the held-out data
-dlc predict {name}.dl --weights runs/1 --input {ask}
-dlc train {name}.dl --backend torch --out runs/2 --set lr=5e-3
-dlc runs runs --html runs.html                             # both side by side
-dlc compile {name}.dl --backend onnx --weights runs/1/net.safetensors -o build
+{commands}
 ```
 
 `--backend` may be `jax`, `onnx` or `tvm` as well; `dlc doctor` shows what is installed.

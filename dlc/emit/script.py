@@ -100,7 +100,7 @@ def docstring(script: Script) -> Lines:
     lines += [
         f"    python {script.name}.py             trains; what it writes is in the folder `{script.name}`"
     ]
-    return [*lines, f"    python {script.name}.py --resume    goes on where a run was stopped", '"""']
+    return [*lines, f"    python {script.name}.py --resume    goes on from the last checkpoint", '"""']
 
 
 def constants(script: Script) -> Lines:
@@ -122,8 +122,8 @@ def constants(script: Script) -> Lines:
     lines.append(f"LOG_EVERY = {settings['log']}")
     if settings["eval_every"] is not None and script.held_out is not None:
         lines.append(f"EVALUATE_EVERY = {settings['eval_every']}")
-    if settings["checkpoint_every"] is not None:
-        lines.append(f"SAVE_EVERY = {settings['checkpoint_every']}")
+    if saves_every(script) is not None:
+        lines.append(f"SAVE_EVERY = {saves_every(script):_}")
     if settings["patience"] is not None:
         lines.append(f"PATIENCE = {settings['patience']}")
     return lines
@@ -191,10 +191,23 @@ def resuming(file: str) -> Lines:
     ]
 
 
-def due(script: Script, setting: str, constant: str, ends: str = "") -> str:
-    """When something is done that comes at the end in any case; `ends` is what else ends a run."""
-    every = "" if script.settings[setting] is None else f"done % {constant} == 0"
-    return " or ".join(filter(None, ("done == total", ends, every)))
+def saves_every(script: Script) -> int | None:
+    """How many steps lie between checkpoints: what the spec says, or else those between evaluations, or a thousand, so that a run that is
+    stopped has something to go on from. (`dlc train` saves when it is stopped.) None where there is one at the end alone."""
+    steps, epochs = script.settings["steps"], script.settings["epochs"]
+    found: int = script.settings["checkpoint_every"] or script.settings["eval_every"] or 1_000
+    return None if epochs is None and steps <= found else found
+
+
+def is_evaluated(script: Script) -> str:
+    """When held-out data is looked at, which is done at the end in any case."""
+    return f"done == total{'' if script.settings['eval_every'] is None else ' or done % EVALUATE_EVERY == 0'}"
+
+
+def is_saved(script: Script) -> str:
+    """When a checkpoint is written; a run may end before its last step."""
+    every = "" if saves_every(script) is None else "done % SAVE_EVERY == 0"
+    return " or ".join(filter(None, ("done == total", is_over(script), every)))
 
 
 # --- the best weights

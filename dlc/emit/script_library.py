@@ -247,8 +247,10 @@ def picture(file: Path, channels: int, size: tuple[int, int] | None, fit: str) -
         image.load()
     if image.mode.startswith("I"):  # 16 bits
         image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+    if image.mode == "P":  # colours by number
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
     if size is not None and image.size != size[::-1]:
-        image = image.convert("RGB") if image.mode in ("P", "1") else image
+        image = image.convert("L") if image.mode == "1" else image
         wanted, how = size[::-1], Image.Resampling.BILINEAR
         ways = {"crop": ImageOps.fit, "pad": ImageOps.pad}
         image = ways[fit](image, wanted, how) if fit in ways else image.resize(wanted, how)

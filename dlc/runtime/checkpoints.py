@@ -62,8 +62,8 @@ def save(out: Path, checkpoint: Checkpoint) -> None:
         write_file(staging / STATE, checkpoint.state)
         digests = {each.name: _digest(each) for each in sorted(staging.iterdir())}
         write_manifest(staging, {**checkpoint.manifest, DIGESTS: digests})
-        shutil.rmtree(place, ignore_errors=True)
         os.chmod(staging, 0o755)
+        _give_way(place)
         os.replace(staging, place)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -71,6 +71,15 @@ def save(out: Path, checkpoint: Checkpoint) -> None:
     for other in run_folder.checkpoints(out):
         if other != place:
             run_folder.drop(other)
+
+
+def _give_way(place: Path) -> None:
+    """A checkpoint of the same step, which is written anew, stays one under another name of that step until the new one is there."""
+    if place.exists():
+        other = place.with_name(f"0{place.name}")
+        if other.exists():
+            run_folder.drop(other)
+        os.replace(place, other)
 
 
 def _digest(path: Path) -> str:

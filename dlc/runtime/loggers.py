@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from dlc.diagnostics import NO_SPAN, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
+from dlc.runtime import run_folder
 from dlc.runtime.reported import Record
 from dlc.writing import write
 
@@ -151,7 +152,8 @@ class MLflow:
         self.client: Any = MlflowClient()
         kept = about.out / MLFLOW
         self.run: str = _run_of(kept) if about.step and kept.exists() else self._begun(about, Param)
-        write(kept, json.dumps({"run": self.run, "tracking": str(self.client.tracking_uri)}) + "\n")
+        content = json.dumps({"run": self.run, "tracking": str(self.client.tracking_uri)}) + "\n"
+        write(kept, content, staging=run_folder.STAGING)
         self.client.update_run(self.run, status="RUNNING")
 
     def _begun(self, about: About, param: Callable[..., Any]) -> str:

@@ -21,6 +21,7 @@ from dlc.ops.npz import NpzFile
 from dlc.runtime import data
 from dlc.runtime.data import images
 from dlc.runtime.data.arrays import ArrayRows
+from dlc.runtime.data.columns import FEATURES
 from dlc.runtime.data.files import can_t_read, missing_package
 from dlc.runtime.data.tokens import Tokenizer, of_run
 from dlc.runtime.reported import number
@@ -140,9 +141,10 @@ def _only(trained: Trained, what: str, rank: int) -> tuple[str, TensorType]:
     ((name, type), *rest) = fields.items()
     if rest or type.rank != rank:
         listed = ", ".join(f"`{each}: {of}`" for each, of in fields.items())
-        raise SourceError(
-            f"{what} does not fill what the network takes: {listed}", "give an .npz file of these"
-        )
+        is_table = trained.block.plan.source.name in TABLES.values()
+        table = f"a table ({', '.join(TABLES)}) with columns of these names, or " if is_table else ""
+        help = f"give {table}an .npz file of these"
+        raise SourceError(f"{what} does not fill what the network takes: {listed}", help)
     return name, type
 
 
@@ -174,6 +176,7 @@ def _table(trained: Trained, path: Path, source: str) -> Iterator[_Given]:
     trained_on = trained.block.plan.source
     known = trained_on.args if trained_on.name in TABLES.values() else {}  # of another kind of table as well
     options = {key: known.get(key, usual) for key, usual in SOURCES[source].items()}
+    options[FEATURES] = trained.about.get(FEATURES, options[FEATURES])
     block, fields = trained.block, trained.inputs
     if of_run(trained.about, block.folder, block.root) is not None:  # the same one, inside the root
         options["tokenizer"] = trained.about["tokenizer"]

@@ -98,6 +98,11 @@ class Best:
     def is_over(self) -> bool:
         return self.patience is not None and self.since >= self.patience
 
+    def text(self) -> str:
+        """Which way is better is said: of a metric that nobody names an error, the highest is taken."""
+        end = "highest" if self.high else "lowest"
+        return f"{self.name} {self.value:.4f} after step {self.step:,}, the {end}"
+
     def to_json(self) -> dict[str, Any]:
         value = number(self.value)
         return {"name": self.name, "high": self.high, "value": value, "step": self.step, "since": self.since}

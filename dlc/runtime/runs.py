@@ -196,16 +196,22 @@ def differing(runs: Sequence[Run]) -> list[str]:
     return [name for name in names if len({run.settings.get(name) for run in runs}) > 1]
 
 
+def by_block(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs of each train block, in the order of their first ones: those of two have hardly a number or a setting in common."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.block, []).append(run)
+    return found
+
+
 def table(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
-    """A head and rows: what each run is and gave, and the settings in which they differ."""
+    """A head and rows of one block's runs: what each is and gave, and the settings in which they differ."""
     results = [*dict.fromkeys(name for run in runs for name in run.results)]
-    blocks = len({run.block for run in runs}) > 1
     settings = [name for name in differing(runs) if name not in ("backend", "steps")]  # which have columns
-    head = ["run", *(["block"] if blocks else []), "backend", "steps", *results, "seconds", *settings]
+    head = ["run", "backend", "steps", *results, "seconds", *settings]
     rows = [
         [
             run.name,
-            *([run.block] if blocks else []),
             str(run.manifest.get("backend", "")),
             run.progress,
             *(f"{run.results[name]:.4g}" if name in run.results else "" for name in results),
@@ -218,7 +224,14 @@ def table(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
 
 
 def text(runs: Sequence[Run]) -> str:
-    """The table as lines."""
+    """A table of lines; of runs of several blocks one for each, below its name."""
+    blocks = by_block(runs)
+    if len(blocks) == 1:
+        return _lines(runs)
+    return "\n\n".join(f"{block}\n{_lines(found)}" for block, found in blocks.items())
+
+
+def _lines(runs: Sequence[Run]) -> str:
     head, rows = table(runs)
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     numbers = [all(_is_number(row[i]) for row in rows) for i in range(len(head))]

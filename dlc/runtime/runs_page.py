@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from dlc.runtime.runs import Curve, Run, differing, table
+from dlc.runtime.runs import Curve, Run, by_block, differing, table
 from dlc.version import __version__
 
 # Distinct in light and dark, and for eyes that don't tell red from green (Okabe and Ito's, without black and yellow).
@@ -42,9 +42,12 @@ footer { margin-top: 2rem; opacity: .7; }
 
 
 def page(runs: Sequence[Run], title: str) -> str:
-    """The page of runs."""
-    names = [*dict.fromkeys(name for run in runs for name in run.curves)]
-    charts = "\n".join(_chart(name, runs) for name in names)
+    """The page of runs; of several blocks one part for each."""
+    blocks = by_block(runs)
+    parts = (
+        f"<h1>{escape(block)}</h1>\n{_part(found)}" if len(blocks) > 1 else _part(found)
+        for block, found in blocks.items()
+    )
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -55,7 +58,17 @@ def page(runs: Sequence[Run], title: str) -> str:
 </head>
 <body>
 <h1>{escape(title)}</h1>
-<div class="scroll">
+{"".join(parts)}<footer>Written by dlc {__version__}.</footer>
+</body>
+</html>
+"""
+
+
+def _part(runs: Sequence[Run]) -> str:
+    """Runs of one block: results, curves, settings, samples."""
+    names = [*dict.fromkeys(name for run in runs for name in run.curves)]
+    charts = "\n".join(_chart(name, runs) for name in names)
+    return f"""<div class="scroll">
 {_results(runs)}
 </div>
 <h2>Curves</h2>
@@ -66,10 +79,7 @@ def page(runs: Sequence[Run], title: str) -> str:
 <div class="scroll">
 {_settings(runs)}
 </div>
-{"".join(_samples(run) for run in runs)}<footer>Written by dlc {__version__}.</footer>
-</body>
-</html>
-"""
+{"".join(_samples(run) for run in runs)}"""
 
 
 def _style(i: int) -> tuple[str, str]:

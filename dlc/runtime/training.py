@@ -116,7 +116,7 @@ class Result:
         lines += [f"train     {self.training.text()}"] if self.training else []
         lines += [f"evaluate  {self.evaluation.text()}"] if self.evaluation else []
         if self.best is not None:
-            lines += [f"best      {self.best.name} {self.best.value:.4f} after step {self.best.step:,}"]
+            lines += [f"best      {self.best.text()}"]
         lines += [f"weights   {path}" for path in self.weights.values()]
         return "\n".join(lines)
 
@@ -477,7 +477,7 @@ class _Run:
         """The best weights so far are the ones beside the checkpoints, which have the latest."""
         if self.kept:
             for name, tensors in setups.split(self.plan, self.kept)[0].items():
-                write_file(self.out / f"{name}.safetensors", tensors)
+                write_file(self.out / f"{name}.safetensors", tensors, staging=run_folder.STAGING)
 
     @contextmanager
     def _writing(self, step: int) -> Iterator[None]:

@@ -24,6 +24,7 @@ from dlc.ir.nodes import Program
 from dlc.runtime import data
 from dlc.runtime.data import check, memory
 from dlc.runtime.data.batches import Batches
+from dlc.runtime.data.columns import FEATURES
 from dlc.runtime.data.digest import digest
 from dlc.runtime.data.memory import Given
 from dlc.runtime.data.parts import chances, part
@@ -89,12 +90,24 @@ def open_held_out(block: TrainBlock, known: Mapping[str, Any], held_out: Given |
     """The held-out data alone, of a block that has some or what is given in their place; `known` is what the data that were trained
     on said of themselves. Raises SpecError."""
     plan = block.plan
-    fields, held = plan.evaluate_fields or plan.fields, _source(plan.evaluate or plan.source, held_out)
+    source = _source(plan.evaluate or plan.source, held_out)
+    fields, held = plan.evaluate_fields or plan.fields, as_trained(source, plan.source, known)
     opening = _Opening(block, held, fields, plan.evaluation, ast.Evaluate, "held_out", held_out, known)
     if held.name == REST:
-        trained = _Opening(block, plan.source, plan.fields, plan.program, ast.BatchStmt, "data", None, known)
+        source = as_trained(plan.source, plan.source, known)
+        trained = _Opening(block, source, plan.fields, plan.program, ast.BatchStmt, "data", None, known)
         opening = replace(opening, rest_of=trained)
     return _of_all_rows(block, opening.open())
+
+
+def as_trained(source: Named, trained: Named, known: Mapping[str, Any]) -> Named:
+    """A source whose columns stand side by side in the order that a run knows, wherever the spec that is asked now says what it says of
+    the training data: it may have been changed since."""
+    if FEATURES not in known or source.args.get(FEATURES) != trained.args.get(FEATURES):
+        return source
+    return (
+        Named(source.name, {**source.args, FEATURES: known[FEATURES]}) if FEATURES in source.args else source
+    )
 
 
 def check_measured(block: TrainBlock, held: Batches, loss: float) -> None:

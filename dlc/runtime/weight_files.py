@@ -16,7 +16,7 @@ from dlc.diagnostics import NO_SPAN, Diagnostic, SpecError
 from dlc.diagnostics import training as problems
 from dlc.ops.arrays import numpy_dtype
 from dlc.ops.npz import NpzFile, write_npz
-from dlc.writing import write
+from dlc.writing import STAGING, write
 
 Array = NDArray[Any]
 INDEX = ".safetensors.index.json"
@@ -127,7 +127,11 @@ def _index(path: Path) -> dict[str, str]:
 
 
 def write_file(
-    path: str | os.PathLike[str], tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, Array],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    staging: str = STAGING,
 ) -> None:
     """Write a safetensors (or, by its suffix, npz) file: complete, or not at all. Each tensor keeps its dtype and its name."""
     place = Path(path)
@@ -141,7 +145,7 @@ def write_file(
         else:
             file.write(_saved(tensors, metadata))
 
-    write(place, content)
+    write(place, content, staging=staging)
 
 
 def _check_place(place: Path) -> None:

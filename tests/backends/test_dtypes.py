@@ -3,6 +3,7 @@ a declared gap. The calls stand in one program, so that each backend compiles on
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +208,14 @@ def test_a_script_of_a_training_says_what_it_lacks(tmp_path: Path) -> None:
     write_script(block, "torch", tmp_path / "torch")
     with pytest.raises(SpecError, match="parameters of i8"):
         write_script(block, "jax", tmp_path / "jax")
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax", "onnx", "tvm"])
+def test_inputs_that_f16_has_no_number_for_are_infinite(backend: str) -> None:
+    """Without a word of NumPy's, which would not say of what."""
+    doubled = dlc.loads("model Twice()(x: [B, 2]) -> y: [B, 2] {\n    return x * 2.0\n}\n")["Twice"]
+    runnable = doubled.compile(backend, precision="f16")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = runnable(x=np.array([[1e6, 1.0]], np.float32))
+    np.testing.assert_array_equal(np.asarray(found["y"], np.float32), [[np.inf, 2.0]])

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 import dlc
+from dlc import writing
 from dlc.diagnostics import SpecError
+from dlc.runtime import run_folder
 from dlc.runtime.reported import Best, Record
 from dlc.spec import TrainBlock
 
@@ -82,7 +85,11 @@ def test_ends_when_it_gets_no_better(best: str, name: str, take: object, backend
     kept, meant = load_file(folder / "run/net.safetensors"), load_file(folder / "again/net.safetensors")
     for path, value in meant.items():
         np.testing.assert_array_equal(kept[path], value, err_msg=path)
-    assert "best      " in result.text()
+    end = "highest" if take is max else "lowest"
+    assert (
+        f"best      {name} {values[values.index(take(values))]:.4f} after step {first}, the {end}\n"
+        in result.text()
+    )
 
 
 def test_goes_on_as_if_it_had_not_been_stopped(folder: Path) -> None:
@@ -98,6 +105,26 @@ def test_goes_on_as_if_it_had_not_been_stopped(folder: Path) -> None:
     one, other = (load_file(folder / each / "net.safetensors") for each in ("whole", "parts"))
     for path, value in one.items():
         np.testing.assert_array_equal(value, other[path], err_msg=path)
+
+
+def test_what_a_kill_leaves_half_written_is_taken_away(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best weights, too, are staged under a name that the next run sweeps."""
+    tried, out = block(folder, 'steps = 4, eval_every = 2, best = "loss"'), folder / "run"
+    staged = []
+    whole = writing._stage
+
+    def stage(path: Path, *others: Any) -> None:
+        whole(path, *others)
+        staged.append(others[1][-1][0])
+
+    monkeypatch.setattr(writing, "_stage", stage)
+    dlc.train(tried, backend="torch", out=out)
+    beside = [each for each in staged if each.parent == out]
+    assert len(beside) > 2
+    for each in beside:
+        each.write_text("half")
+    run_folder.sweep(out)
+    assert list(out.glob(".*")) == []
 
 
 def test_nan_is_never_the_best() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,30 @@ def test_sizes(fit: str, pets: Path) -> None:
     rows = everything(opened("images", pets, fields, path="pets", size=(5, 4), fit=fit))
     assert rows["image"].shape == (7, 3, 5, 4)
     assert (rows["image"][3, 2].min() == 0) == (fit == "pad")
+
+
+def test_colours_by_number(pets: Path) -> None:
+    """A palette's pictures are resized as colours, of which one may be transparent; two tones are grey, at whatever size."""
+    from PIL import Image
+
+    (pets / "drawn").mkdir()
+    drawn = Image.new("RGBA", (8, 8), (200, 0, 0, 255))
+    drawn.paste((0, 0, 90, 0), (0, 0, 4, 8))
+    drawn.quantize(4).save(pets / "drawn/a.png")
+    with Image.open(pets / "drawn/a.png") as read:
+        assert read.mode == "P" and isinstance(read.info["transparency"], bytes)
+    for size in (8, 4):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            pixels = everything(opened("images", pets, {"image": picture(4, "u8")}, path="drawn", size=size))
+        corners = pixels["image"][0][:, 0, [0, -1]]
+        np.testing.assert_array_equal(corners[3], [0, 255])
+        assert abs(int(corners[0, 1]) - 200) < 8
+    Image.new("1", (8, 8), 1).save(pets / "drawn/a.png")
+    open_channels = TensorType.of("u8", [B, Dim.symbol("c"), Dim.symbol("h"), Dim.symbol("w")])
+    for size in (8, 4):
+        rows = opened("images", pets, {"image": open_channels}, path="drawn", size=size)
+        assert everything(rows)["image"].shape == (1, 1, size, size)
 
 
 def test_classes_of_folders(pets: Path) -> None:

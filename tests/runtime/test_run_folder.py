@@ -6,6 +6,10 @@ import errno
 import json
 import os
 import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +143,59 @@ def test_a_disk_too_full_for_the_first_checkpoint(tmp_path: Path, monkeypatch: p
     assert "can't write step 2" in refusal(tmp_path)
     monkeypatch.undo()
     assert run(tmp_path, resume=True).steps == 3
+
+
+FILE_EVENTS = ("open", "os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir", "os.chmod")
+
+
+def killed(at: int, work: Callable[[], None]) -> bool:
+    """Do some work in a process that ends at once before its `at`-th touch of a file. Whether it came so far."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    touches = count()
+
+    def hook(event: str, _: Any) -> None:
+        if event in FILE_EVENTS and next(touches) == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    try:
+        sys.addaudithook(hook)
+        work()
+    finally:
+        os._exit(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a fork")
+@pytest.mark.parametrize("step", [1, 2], ids=["of the same step", "of the next"])
+def test_a_kill_while_a_checkpoint_is_written(tmp_path: Path, step: int) -> None:
+    """At whatever touch of a file: there is a whole checkpoint, the next one is written, and nothing half written stays."""
+
+    def checkpoint(step: int) -> checkpoints.Checkpoint:
+        weights = {"w": np.full(4, step, np.float32)}
+        manifest = {"format": 1, "dlc": "", "step": step, "identity": {}, "networks": ["net"]}
+        return checkpoints.Checkpoint(manifest, {"net": weights}, {"m": weights["w"]})
+
+    for at in count():
+        out = tmp_path / str(at)
+        checkpoints.save(out, checkpoint(1))
+        more = killed(at, partial(checkpoints.save, out, checkpoint(step)))
+        found = checkpoints.load(out)
+        assert found.step in (1, step), at
+        assert (found.networks["net"]["w"] == found.step).all()
+        again = killed(at // 2, partial(checkpoints.save, out, checkpoint(step)))
+        assert checkpoints.load(out).step in (found.step, step) and (again or not more)
+        run_folder.sweep(out)
+        checkpoints.save(out, checkpoint(step))
+        assert [each.name for each in (out / "checkpoints").iterdir()] == [f"{step:08d}"]
+        assert sorted(each.name for each in out.iterdir()) == [
+            "checkpoints",
+            "manifest.json",
+            "net.safetensors",
+        ]
+        if not more:
+            break
+    assert at > 10
 
 
 DATA = """

@@ -62,6 +62,22 @@ def test_the_table(folder: Path) -> None:
     assert [re.split(r"  +", row)[0] for row in rows] == ["a/run2", "a/run10", "b <&>"]
 
 
+def test_each_block_has_a_table(tmp_path: Path) -> None:
+    """The settings of others are no columns of it."""
+    block = dlc.loads(SPEC)["fit"].with_settings(steps=1)
+    for name in ("a", "b"):
+        dlc.train(block, backend="torch", out=tmp_path / name)
+    other = dlc.loads(SPEC.replace("train fit", "train other").replace("adam", "adamw"))["other"]
+    dlc.train(other.with_settings(steps=1), backend="torch", out=tmp_path / "c")
+    code, text = said(tmp_path, "--html", tmp_path / "p.html")
+    first, second = (part.splitlines() for part in text.split("\n\n"))
+    assert code == 0 and [first[0], second[0]] == ["spec.dl:fit", "spec.dl:other"]
+    assert len(first) == 4 and len(second) == 3 and "optimizer" not in text
+    page = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert re.findall(r"<h1>(.*?)</h1>", page)[1:] == ["spec.dl:fit", "spec.dl:other"]
+    assert page.count("<figcaption>loss</figcaption>") == 2
+
+
 def test_order(folder: Path) -> None:
     runs = find(folder)
     best = [run.name for run in ordered(runs, "held-out accuracy")]

@@ -110,6 +110,28 @@ def test_goes_on_where_it_was_stopped(
 
 
 @pytest.mark.parametrize("backend", ["torch", "jax"])
+@pytest.mark.parametrize(
+    ("settings", "every"),
+    [
+        ({"checkpoint_every": 5, "eval_every": 3, "steps": 20}, "5"),
+        ({"checkpoint_every": None, "eval_every": 3, "steps": 20}, "3"),
+        ({"checkpoint_every": None, "eval_every": None, "steps": 20_000}, "1_000"),
+        ({"checkpoint_every": None, "eval_every": None, "steps": None, "epochs": 2}, "1_000"),
+        ({"checkpoint_every": None, "eval_every": None, "steps": 20, "epochs": None}, None),
+    ],
+)
+def test_a_script_that_is_stopped_has_something_to_go_on_from(
+    settings: dict[str, object], every: str | None, backend: str, folder: Path
+) -> None:
+    tried = block(folder, "digits").with_settings(**settings)
+    text = write_script(tried, backend, folder / "script")[0].read_text(encoding="utf-8")
+    found = re.findall(r"^SAVE_EVERY = (\w+)$", text, re.MULTILINE)
+    assert found == ([] if every is None else [every])
+    when = "done == total" + ("" if every is None else " or done % SAVE_EVERY == 0")
+    assert f"        if {when}:\n            save(checkpoint, " in text
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_golden_script(backend: str, folder: Path, golden: Callable[[Path, str], None]) -> None:
     script = write_script(block(folder, "digits"), backend, folder / "script")[0]
     text = re.sub(

@@ -89,6 +89,15 @@ train reviews {
     settings { steps = 60 }
 }
 
+train reviews_kept_apart(words: str = "wp.json") {
+    net = Reviews()
+    batch (review: i64[B, 6], said: i64[B]) from csv("reviews.csv", tokenizer=words, split=0.5, batch=4)
+    evaluate from rest()
+    minimize cross_entropy(net(review), said)
+    optimizer = adam(lr=5e-2)
+    settings { steps = 2 }
+}
+
 train two {
     a = Rows()
     b = Rows()
@@ -316,6 +325,31 @@ def test_the_run_of_another_spec(ask: Any, folder: Path, tmp_path: Path) -> None
         ask(spec["rows"], weights=alone)
 
 
+def test_a_run_knows_its_columns_and_tokens(folder: Path, tmp_path: Path) -> None:
+    """Where the spec names columns in another order now, numbers still go where they went; other tokens are refused."""
+    (tmp_path / "r.csv").write_text("y,x\n0.1,3.9\n4.2,-0.1\n")
+    text = SPEC.replace('features=["x", "y"], split', 'features=["y", "x"], split')
+    turned = dlc.loads(text, name=str(folder / "turned.dl"), root=folder)["rows"]
+    found = dlc.predict(turned, weights=folder / "rows", inputs=[tmp_path / "r.csv"])
+    assert [each.guesses[0].name for each in found] == ["dog", "eel"]
+    assert dlc.evaluate(turned, weights=folder / "rows").metrics["accuracy"] > 0.9
+
+    (folder / "bpe.json").write_text(trained([folder / "w.txt"], "bpe", 270, SPECIAL["bpe"]))
+    run, kept = folder / "reviews_kept_apart", block(folder, "reviews_kept_apart")
+    for words in ("bpe.json", "byte"):
+        with pytest.raises(SpecError) as caught:
+            dlc.evaluate(kept(words=words), weights=run)
+        (told,) = caught.value.diagnostics
+        assert f"that was trained with, `wp.json`, and not `{words}`" in told.message
+        assert told.help == 'write `tokenizer="wp.json"`'
+    dlc.evaluate(kept, weights=run)
+    before = (folder / "wp.json").read_text()
+    (folder / "wp.json").write_text((folder / "bpe.json").read_text())
+    with pytest.raises(SpecError, match=r"wp.json is another tokenizer than the one that was trained with"):
+        dlc.evaluate(kept, weights=run)
+    (folder / "wp.json").write_text(before)
+
+
 def test_wrong_inputs(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("x\n4\n")
     (tmp_path / "bad.csv").write_text("x,y\n4,zero\n")
@@ -328,6 +362,7 @@ def test_wrong_inputs(folder: Path, tmp_path: Path) -> None:
         ("rows", "bad.png", "a picture does not fill what the network takes: `features: [B, 2]`"),
         ("rows", "r.npz", "has no array `features`"),
         ("rows", "missing.gif", "does not fill"),
+        ("reviews", "missing.gif", "does not fill"),
         ("rows", "notes", "there is no such file"),
         ("pictures", "bad.png", "can't read"),
         ("pictures", "missing.png", "there is no such file"),

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from training_specs import BACKENDS, PressCtrlC, block, journal, loaded, power_failure
+from training_specs import BACKENDS, NET, PressCtrlC, block, journal, loaded, power_failure
 
 import dlc
 from dlc.diagnostics import SpecError
@@ -68,6 +68,26 @@ def test_crash_and_resume(whole: tuple[str, Path], tmp_path: Path) -> None:
         dlc.train(loaded(TEXT), backend=backend, out=tmp_path)
     dlc.train(loaded(TEXT), backend=backend, out=tmp_path, resume=True)
     same(out, tmp_path)
+
+
+FEW_KERNELS = """
+model Net()(x: [B, 1, 28, 28]) -> [B, 10] {
+    buffer mean: [784] = zeros
+    x = x |> flatten
+    update mean = mean * 0.9 + sum(x, axis=0) * 0.01
+    return x - mean |> dropout(0.2) |> linear(10) as last
+}
+"""
+
+
+def test_tvm_goes_on_as_well(tmp_path: Path) -> None:
+    """Of a network that TVM compiles in seconds."""
+    text = FEW_KERNELS + block(settings="steps = 6, checkpoint_every = 2, eval_every = 3").removeprefix(NET)
+    dlc.train(loaded(text), backend="tvm", out=tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="power"), power_failure(5):
+        dlc.train(loaded(text), backend="tvm", out=tmp_path / "parts")
+    dlc.train(loaded(text), backend="tvm", out=tmp_path / "parts", resume=True)
+    same(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_a_finished_run_stays_as_it_is(whole: tuple[str, Path]) -> None:

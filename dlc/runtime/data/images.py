@@ -47,7 +47,7 @@ class Shaping:
         if self.size is None or image.size == self.size[::-1]:
             return image
         wanted, how = self.size[::-1], Image.Resampling.BILINEAR
-        image = image.convert("RGB") if image.mode in ("P", "1") else image
+        image = image.convert("L") if image.mode == "1" else image
         if self.fit == "stretch":
             return image.resize(wanted, how)
         return ImageOps.pad(image, wanted, how) if self.fit == "pad" else ImageOps.fit(image, wanted, how)
@@ -65,6 +65,8 @@ def _opened(file: Path | IO[bytes]) -> Any:
         raise OSError(str(error)) from None
     if image.mode.startswith("I"):  # 16 bits
         return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+    if image.mode == "P":  # colours by number: they can't be mixed, and one of them may be transparent
+        return image.convert("RGBA" if "transparency" in image.info else "RGB")
     return image
 
 

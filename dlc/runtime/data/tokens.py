@@ -188,14 +188,36 @@ def _package() -> Any:
 
 
 def chosen(request: Request, text: str | None) -> Tokenizer:
-    """The tokenizer that a source names; its characters are those of the training data, or else of the text. Raises SourceError."""
-    written = request.options["tokenizer"]
+    """The tokenizer that a source names; its characters are those of the training data, or else of the text. Raises SourceError, also
+    where the training data is known to be numbered by another one."""
+    written, known = request.options["tokenizer"], request.known
+    found: Tokenizer
     if written == "byte":
-        return Bytes()
-    if written == "char":
-        letters = request.known.get("characters")
-        return Characters.of(text or "") if letters is None else Characters(letters)
-    return FromFile.open(request.path("tokenizer"), written)
+        found = Bytes()
+    elif written == "char":
+        letters = known.get("characters")
+        found = Characters.of(text or "") if letters is None else Characters(letters)
+    else:
+        found = FromFile.open(request.path("tokenizer"), written)
+    if "tokenizer" in known and _identity(found.about) != _identity(known):
+        trained = known["tokenizer"]
+        if written == trained:
+            raise _of_training(request.path("tokenizer"))
+        raise SourceError(f"{OTHER}, `{trained}`, and not `{written}`", f'write `tokenizer="{trained}"`')
+    return found
+
+
+OTHER = "the numbers of tokens are those of the tokenizer that was trained with"
+
+
+def _identity(about: Mapping[str, Any]) -> tuple[str, str]:
+    """Of two files those are the same that hold the same."""
+    kind = about["tokenizer"] if about["tokenizer"] in ("byte", "char") else "file"
+    return kind, str(about.get("digest", ""))
+
+
+def _of_training(path: Path) -> SourceError:
+    return SourceError(f"{path} is another tokenizer than the one that was trained with")
 
 
 def of_run(about: Mapping[str, Any], folder: Path, root: Path | None = None) -> Tokenizer | None:
@@ -213,7 +235,7 @@ def of_run(about: Mapping[str, Any], folder: Path, root: Path | None = None) -> 
         raise SourceError(f"can't read {written}: {OUTSIDE}", "--root FOLDER names a folder above both")
     found = FromFile.open(path, written)
     if found.digest != about.get("digest"):
-        raise SourceError(f"{path} is another tokenizer than the one that was trained with")
+        raise _of_training(path)
     return found
 
 

@@ -168,6 +168,27 @@ def test_a_guard_on_data_is_kept() -> None:
         compare(program, inputs, optimize=1)
 
 
+LONG_SUMS = """
+model Sums(b: int, h: int, c: int)(x: [b, c, h, H]) -> (whole: [], pixels: [c], first: [c, h, H], mean: [c, H], middle: []) {
+    return sum(x), sum(x, axis=[0, 2, 3]), sum(x, axis=0), mean(x, axis=[0, 2]), mean(x)
+}
+"""
+
+
+@pytest.mark.parametrize(("b", "h"), [(32, 64), (2048, 3)])
+def test_long_sums_keep_their_digits(b: int, h: int) -> None:
+    """Of equal numbers that have no exact one: added up one after the other, what each addition rounds goes the same way."""
+    model = dlc.loads(LONG_SUMS.replace("b: int, h: int, c: int", f"b: int = {b}, h: int = {h}, c: int = 3"))[
+        "Sums"
+    ]
+    x = np.full((b, 3, h, 16), 0.1, np.float32)
+    found = model.compile("tvm")(x=x)
+    for name, axes in {"whole": None, "pixels": (0, 2, 3), "first": 0}.items():
+        np.testing.assert_allclose(found[name], x.astype(np.float64).sum(axes), rtol=1e-5, err_msg=name)
+    for name in ("mean", "middle"):
+        np.testing.assert_allclose(found[name], np.float64(np.float32(0.1)), rtol=1e-5, err_msg=name)
+
+
 def test_tanh_and_erf_end_at_1() -> None:
     """A factor of 1 + tanh(x) leaves nothing of a large negative x, as in a gelu: 1e-7 of it would be 1e31."""
     x = np.array([-np.inf, -3e38, -50.0, -10.0, 10.0, 50.0, 3e38, np.inf, np.nan] * 4, np.float32)
