@@ -119,7 +119,8 @@ def _bar(drawn: Callable[[int], str]) -> Any:
 def _speed(each: float | None) -> str:
     if not each:
         return ""
-    return f"{each:.3g} steps/s" if each >= 1 else f"{1 / each:.3g} s/step"
+    rate, what = (each, "steps/s") if each >= 1 else (1 / each, "s/step")
+    return f"{rate:,.0f} {what}" if rate >= 100 else f"{rate:.3g} {what}"
 
 
 def _rate(record: Record) -> str:

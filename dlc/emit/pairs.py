@@ -55,11 +55,10 @@ class Pair:
         results = ([yes.get(name, "") for name in names], [no.get(name, "") for name in names])
         body, outputs = self._block(self.yes.body, self.no.body, *results)
         self._check_places()
-        _check_known(body, {value.name for value in inputs}, outputs)
         params = _union(self.yes.params, self.no.params, self.condition)
         children = _union(self.yes.children, self._own(self.no.children), self.condition)
         _check_alone((*params, *children))
-        return replace(
+        found = replace(
             self.yes,
             inputs=inputs,
             body=body,
@@ -72,6 +71,8 @@ class Pair:
             decisions=tuple(each for each in self.yes.decisions if each in self.no.decisions),
             training=self.yes.training or self.no.training,
         )
+        _check_known(found)
+        return found
 
     def _requires(self) -> Iterator[Term]:
         """What is asked on both sides, and what of one where that is taken."""
@@ -631,17 +632,32 @@ def _check_alone(parts: Sequence[Param | Child]) -> None:
             raise Apart
 
 
-def _check_known(body: Sequence[Op], known: set[str], results: Sequence[str]) -> None:
-    """Whatever is read has been made, where it is read: choices within choices may have no common form."""
-    known = set(known)
-    for op in body:
-        if not known.issuperset(name for name in op.inputs if name):
+Sides = frozenset[tuple[Term | None, bool]]
+"""The sides of choices that something lies in."""
+
+
+def _check_known(function: Function) -> None:
+    """Whatever is read has been made, where it is read: behind a choice what a side of it made is there on that side of like choices
+    alone. Choices within choices may have no such form."""
+    made: dict[str, Sides] = {value.name: frozenset() for value in function.inputs}
+
+    def check(names: Iterable[str], sides: Sides) -> None:
+        if any(name and not (name in made and made[name] <= sides) for name in names):
             raise Apart
-        for region in (each for each in (op.region, op.otherwise) if each is not None):
-            _check_known(region.body, known | {value.name for value in region.args}, region.results)
-        known.update(value.name for value in op.outputs)
-    if not known.issuperset(name for name in results if name):
-        raise Apart
+
+    def walk_through(body: Iterable[Op], sides: Sides) -> None:
+        for op in body:
+            check(op.inputs, sides)
+            for side, region in ((True, op.region), (False, op.otherwise)):
+                if region is not None:
+                    inside = sides | {(op.condition, side)} if op.op == "choice" else sides
+                    made.update((value.name, inside) for value in region.args)
+                    walk_through(region.body, inside)
+                    check(region.results, inside)
+            made.update((value.name, sides) for value in op.outputs)
+
+    walk_through(function.body, frozenset())
+    check((value for _, value in function.outputs), frozenset())
 
 
 def _replaces(yes: Param | Child, no: Param | Child) -> bool:

@@ -303,7 +303,8 @@ class _Inliner:
         return not paths.isdisjoint(self.gone) or id(child) not in self.keeps
 
     def _state(self, hoisted: list[bool], called: set[str]) -> tuple[tuple[Param, ...], tuple[Child, ...]]:
-        """Of instances in a loop those that no loop of this function calls, as they are in one of a callee, are listed one by one."""
+        """Instances in a loop of another instance, which this function calls as a whole, are listed one by one: no loop of its own names
+        them."""
         params = {param.name: param for param in self.function.params}
         # By all paths: loops that start elsewhere share "{i+1}".
         children: dict[tuple[str, ...], Child] = {}
@@ -315,7 +316,9 @@ class _Inliner:
                 found = (under(path, param) for path in child.paths() for param in owner.params)
                 params.update((each.name, each) for each in found)
                 inside = (each for inner in owner.children for each in nested(child, inner))
-                listed = (each for one in inside for each in ((one,) if one.path in called else one.each()))
+                listed = (
+                    each for one in inside for each in (one.each() if _is_within(one, called) else (one,))
+                )
                 children.update((tuple(each.paths()), each) for each in listed)
         return tuple(params.values()), tuple(children.values())
 
@@ -326,6 +329,11 @@ class _Inliner:
         for path in child.paths():
             names.update(self.gone.get(path, {}))
         return [self.done[name] for name in names]
+
+
+def _is_within(child: Child, called: set[str]) -> bool:
+    outer = (child.path[:at] for at, char in enumerate(child.path) if char == ".")
+    return bool(child.count) and child.path not in called and any(path in called for path in outer)
 
 
 def mention(child: Child, function: Function) -> Op:

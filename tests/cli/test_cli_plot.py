@@ -118,4 +118,4 @@ def test_a_bar_on_a_terminal(spec: Path) -> None:
             pass
     assert run.wait() == 0
     text = said.decode()
-    assert re.search(r"20/20 [\d.]+ s?steps/s \d:\d\d:\d\d loss \d", text) and " │" in text, text[-2000:]
+    assert re.search(r"20/20 [\d.,]+ steps/s \d:\d\d:\d\d loss \d", text) and " │" in text, text[-2000:]
