@@ -637,27 +637,31 @@ Sides = frozenset[tuple[Term | None, bool]]
 
 
 def _check_known(function: Function) -> None:
-    """Whatever is read has been made, where it is read: behind a choice what a side of it made is there on that side of like choices
+    """Whatever is read has been made, where it is read: behind a choice what a side of it gives is there on that side of like choices
     alone. Choices within choices may have no such form."""
-    made: dict[str, Sides] = {value.name: frozenset() for value in function.inputs}
 
-    def check(names: Iterable[str], sides: Sides) -> None:
+    def check(names: Iterable[str], made: Mapping[str, Sides], sides: Sides) -> None:
         if any(name and not (name in made and made[name] <= sides) for name in names):
             raise Apart
 
-    def walk_through(body: Iterable[Op], sides: Sides) -> None:
+    def given(body: Iterable[Op], made: Mapping[str, Sides], sides: Sides) -> dict[str, Sides]:
+        """What is known behind a body."""
+        made = dict(made)
         for op in body:
-            check(op.inputs, sides)
+            check(op.inputs, made, sides)
             for side, region in ((True, op.region), (False, op.otherwise)):
                 if region is not None:
                     inside = sides | {(op.condition, side)} if op.op == "choice" else sides
-                    made.update((value.name, inside) for value in region.args)
-                    walk_through(region.body, inside)
-                    check(region.results, inside)
-            made.update((value.name, sides) for value in op.outputs)
+                    known = {**made, **{value.name: inside for value in region.args}}
+                    known = given(region.body, known, inside)
+                    check(region.results, known, inside)
+                    if op.op == "choice":
+                        made |= {name: known[name] for name in region.results if name and name not in made}
+            made |= {value.name: sides for value in op.outputs}
+        return made
 
-    walk_through(function.body, frozenset())
-    check((value for _, value in function.outputs), frozenset())
+    known = given(function.body, {value.name: frozenset() for value in function.inputs}, frozenset())
+    check((value for _, value in function.outputs), known, frozenset())
 
 
 def _replaces(yes: Param | Child, no: Param | Child) -> bool:
