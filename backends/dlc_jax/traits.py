@@ -48,7 +48,7 @@ def _key(body: Iterable[Op], known: dict[str, Traits]) -> str:
     found = ""
     for op in body:
         here = "always" if is_draw(op) else known[op.callee].key if op.callee else ""
-        for region in (each for each in (op.region, op.otherwise) if each is not None):
+        for region in op.regions:
             inner = _key(region.body, known)
             here = here or ("maybe" if inner and op.condition is not None else inner)
         if here == "always":

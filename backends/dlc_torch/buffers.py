@@ -138,9 +138,9 @@ def _is_done_with(d: TorchDrafter, op: Op) -> bool:
     readers = d.readers.get(op.out.name, [])
     if len(readers) != d.uses[op.out.name] or not all(each.op in _NEW for each in readers):
         return False
-    here = next((body for body in _blocks(d.function.body) if op.out in _made_in(body)), ())
-    made = _made_in(takewhile(lambda each: not _updates(each, op.text("path")), here))
     path = op.text("path")
+    here = next((body for body in _blocks(d.function.body) if op.out in _made_in(body)), ())
+    made = _made_in(takewhile(lambda each: not _updates(each, path), here))
     return all(
         each.op == "update" or each.out in made or _only_goes_into(d, each.out.name, path) for each in readers
     )
@@ -154,7 +154,7 @@ def _blocks(body: Sequence[Op]) -> Iterator[Sequence[Op]]:
     """A body, and those of regions in it."""
     yield body
     for op in walk(body):
-        yield from (each.body for each in (op.region, op.otherwise) if each is not None)
+        yield from (each.body for each in op.regions)
 
 
 def _updates(op: Op, path: str) -> bool:

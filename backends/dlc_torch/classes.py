@@ -422,7 +422,7 @@ def _calls(body: Iterable[Op], loop: Op | None = None) -> Iterator[tuple[str, st
     for op in body:
         if op.callee:
             yield from ((path, op.callee) for path in turn_paths(op.path, loop))
-        for region in (each for each in (op.region, op.otherwise) if each is not None):
+        for region in op.regions:
             yield from _calls(region.body, loop if op.condition is not None else turning(op, loop))
 
 

@@ -115,7 +115,7 @@ def _placed(
         inside = turns
         if op.op == LOOP and (loop := Loop.of(op)).is_layers:
             inside = _turns(loop)
-        for region in (each for each in (op.region, op.otherwise) if each is not None):
+        for region in op.regions:
             yield from _placed(region.body, inside)
 
 

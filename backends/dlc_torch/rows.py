@@ -175,5 +175,8 @@ RESERVED = frozenset(
     {"self", "torch", "nn", "math", "F", "Tensor", "range", "zip", "super", TURN, "_", "recomputed", NO_LABEL}
 )
 
+FUSED = frozenset(("adam", "adamw"))
+"""Optimizers of PyTorch's own that step fused: a third of the time on a CPU. Of SGD's there is less to gain."""
+
 # What this backend lacks, with the reason.
 GAPS: Mapping[str, Gap] = {}

@@ -14,6 +14,7 @@ from dlc.emit.layout import layout
 from dlc.emit.script_rules import Written
 from dlc.ir.nodes import walk
 from dlc.passes.phases import AFTER
+from dlc_torch import rows
 from dlc_torch.emit import RECOMPUTED, constants, emit
 from dlc_torch.script_rules import definitions, emitted
 from dlc_torch.script_updates import Lines, Turns, seeded, values
@@ -25,8 +26,6 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "adam": ("Adam", {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}),
     "adamw": ("AdamW", {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}),
 }
-
-FUSED = frozenset(("adam", "adamw"))  # a third of the time on a CPU; of SGD's there is less to gain
 
 
 def written(script: Script) -> Artifact:
@@ -396,7 +395,7 @@ class _Loop:
             return rate
         given = rule.optimizer.args.items()
         args = {key: tuple(each) if isinstance(each, list) else each for key, each in given}
-        return {**rate, **args, **({"fused": True} if rule.optimizer.name in FUSED else {})}
+        return {**rate, **args, **({"fused": True} if rule.optimizer.name in rows.FUSED else {})}
 
     def _selection(self, rule: Rule) -> common.Selection | None:
         return common.selection(rule.paths, self.turns.known)

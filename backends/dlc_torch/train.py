@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from dlc.backend import Artifact, Batch, LossScale, Recipe, Setup, Update, no_device
 from dlc_torch.arrays import dtype, to_numpy, to_torch
 from dlc_torch.load import build, by_name, parameters_of
+from dlc_torch.rows import FUSED
 
 Array = NDArray[Any]
 EVALUATION = 0xE7A1  # sets evaluation's draws apart from those of training
@@ -29,8 +29,8 @@ SMALL = 200_000_000  # FLOPs of a batch: threads that wait for each other cost m
 
 OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
-    "adam": partial(torch.optim.Adam, fused=True),
-    "adamw": partial(torch.optim.AdamW, fused=True),
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
 }
 
 
@@ -265,7 +265,8 @@ class _Update:
 def _made(recipe: Recipe, tensors: Sequence[Tensor]) -> torch.optim.Optimizer:
     """One of PyTorch's own."""
     args = {key: tuple(value) if isinstance(value, list) else value for key, value in recipe.args.items()}
-    return OPTIMIZERS[recipe.optimizer](tensors, **args)
+    fused = {"fused": True} if recipe.optimizer in FUSED else {}
+    return OPTIMIZERS[recipe.optimizer](tensors, **args, **fused)
 
 
 def _remembered(recipe: Recipe) -> frozenset[str]:

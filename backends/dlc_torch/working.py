@@ -92,7 +92,7 @@ def _read_alike(function: Function) -> dict[str, Op]:
     types = function.types()
     read: dict[str, list[Op | None]] = {name: [None] for _, name in function.outputs}
     for op in walk(function.body):
-        results = (name for part in (op.region, op.otherwise) if part for name in part.results)
+        results = (name for part in op.regions for name in part.results)
         for name in (*op.inputs, *results):
             read.setdefault(name, []).append(op)
     found: dict[str, Op] = {}
@@ -253,9 +253,7 @@ class _Casting:
         """A value that has the module's precision, and is there before the loop: a sequence of it, or what its turns read."""
         body = list(walk(loop.body))
         own = {value.name for op in body for value in op.outputs} | {value.name for value in loop.region.args}
-        own |= {
-            value.name for op in body for part in (op.region, op.otherwise) if part for value in part.args
-        }
+        own |= {value.name for op in body for part in op.regions for value in part.args}
         outside = (name for op in body for name in op.inputs if name not in own)
         return next(filter(self._works, (*(each.source for each in loop.sequences), *outside)), "")
 

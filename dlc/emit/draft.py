@@ -151,7 +151,7 @@ class Drafter:
                 self.scanned.update(value.name for value in op.region.args)
             for name in op.inputs:
                 self.readers.setdefault(name, []).append(op)
-            for region in (each for each in (op.region, op.otherwise) if each is not None):
+            for region in op.regions:
                 self.uses.update(name for name in region.results if name)
                 stack.extend((inner, id(region)) for inner in reversed(region.body))
 

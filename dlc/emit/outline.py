@@ -203,7 +203,7 @@ def varies(loop: Op) -> bool:
 
 
 def _has_parts(choice: Op) -> bool:
-    regions = (each for each in (choice.region, choice.otherwise) if each is not None)
+    regions = choice.regions
     return any(op.path for region in regions for op in walk(region.body))
 
 

@@ -274,7 +274,7 @@ class _Block:
         for op in no:
             for value in op.outputs:
                 self.pair.found[value.name] = self.pair.names.fresh(value.name)
-            for region in (each for each in (op.region, op.otherwise) if each is not None):
+            for region in op.regions:
                 for value in (*_values(region.body), *region.args):
                     self.pair.found[value.name] = self.pair.names.fresh(value.name)
             copied.append(self._reading(with_values(op, self.pair.found), first=False))
@@ -492,13 +492,13 @@ def _values(body: Sequence[Op]) -> Iterator[Value]:
     """The values of a body and of all bodies inside of it."""
     for op in walk(body):
         yield from op.outputs
-        for region in (each for each in (op.region, op.otherwise) if each is not None):
+        for region in op.regions:
             yield from region.args
 
 
 def _made_in(op: Op) -> set[str]:
     """The values that the bodies of a choice make, which nothing outside of it sees."""
-    regions = [each for each in (op.region, op.otherwise) if each is not None]
+    regions = op.regions
     return {value.name for region in regions for inner in walk(region.body) for value in inner.outputs}
 
 

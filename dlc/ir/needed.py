@@ -12,9 +12,8 @@ def reads(op: Op) -> Iterator[str]:
     """The values that an operation reads, those that its regions read and give included."""
     for each in walk((op,)):
         yield from filter(None, each.inputs)
-        for region in (each.region, each.otherwise):
-            if region is not None:
-                yield from filter(None, region.results)
+        for region in each.regions:
+            yield from filter(None, region.results)
 
 
 def live(function: Function) -> set[str]:

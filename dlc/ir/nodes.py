@@ -169,6 +169,11 @@ class Op:
         return dict(self.attrs)
 
     @property
+    def regions(self) -> tuple[Region, ...]:
+        """The body of a loop, or the sides of a choice."""
+        return tuple(each for each in (self.region, self.otherwise) if each is not None)
+
+    @property
     def out(self) -> Value:
         """The only result."""
         return self.outputs[0]

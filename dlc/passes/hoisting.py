@@ -141,7 +141,7 @@ def _calls_in(body: Iterable[Op], times: int = 1) -> Iterator[tuple[str, int]]:
     for op in body:
         if op.callee:
             yield op.callee, times
-        for region in (each for each in (op.region, op.otherwise) if each is not None):
+        for region in op.regions:
             yield from _calls_in(region.body, 2 if op.op == LOOP else times)
 
 

@@ -404,6 +404,7 @@ def _kind_help(kind: str, program: Program) -> str:
 def _check_loads(state: State, unit: Unit, program: Program, report: Callable[[Diagnostic], None]) -> bool:
     """What a `load` names must be there: parameters below its target, the `weights` block, a file of a kind that is read."""
     paths = [each.path for each in program.parameters]
+    files = {each.span: each.path for each in state.loads}
     found: list[Diagnostic] = []
     for node in [each for each in state.body.context.statements if isinstance(each, ast.LoadStmt)]:
         prefix = dotted(node.target)
@@ -416,11 +417,11 @@ def _check_loads(state: State, unit: Unit, program: Program, report: Callable[[D
             help = did_you_mean(node.weights, known) or f"it has {', '.join(known) or 'none'}"
             message = f"{unit.path} has no weights block `{node.weights}`"
             found.append(problems.WEIGHTS_RULE.at(node.span, message=message, help=help))
-        for path in (each.path for each in state.loads if each.span == node.span):
-            if PurePath(path).suffix.lower() in _PICKLES:
-                reason = "pickles are not read, since they can run code"
-                help = "save it as safetensors, or as npz"
-                found.append(problems.WEIGHTS_FILE.at(node.path.span, path=path, reason=reason, help=help))
+        file = files.get(node.span, "")
+        if PurePath(file).suffix.lower() in _PICKLES:
+            reason = "pickles are not read, since they can run code"
+            help = "save it as safetensors, or as npz"
+            found.append(problems.WEIGHTS_FILE.at(node.path.span, path=file, reason=reason, help=help))
     for diagnostic in found:
         report(diagnostic)
     return not found
